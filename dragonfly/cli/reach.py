@@ -1,0 +1,56 @@
+"""From settings to a database that answers: the address, or the embedded server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio.to_thread
+import asyncpg
+
+from dragonfly.errors import ConfigurationError
+from dragonfly.postgres.database import Database, close, open_database
+from dragonfly.postgres.embedded import embedded_server
+from dragonfly.postgres.failures import describe
+from dragonfly.queue.migrate import migrate
+from dragonfly.settings import EMBEDDED_FOLDER, Settings
+
+
+@asynccontextmanager
+async def reach_database(
+    settings: Settings, *, embedded: Path = EMBEDDED_FOLDER
+) -> AsyncIterator[Database]:
+    """Log in once to the database of ``settings``; in dev without an address, run one.
+
+    The embedded server is migrated at once. Raises ConfigurationError with a sentence.
+    """
+    dsn = settings.database_url
+    async with AsyncExitStack() as stack:
+        if dsn is None:
+            if settings.mode == "prod":
+                raise ConfigurationError(
+                    "SUPABASE_MODE is prod but SUPABASE_DB_URL_PROD is not set; "
+                    "set it to postgresql://USER:PASSWORD@HOST:PORT/DATABASE."
+                )
+            server = embedded_server(embedded)
+            dsn = await anyio.to_thread.run_sync(server.__enter__)
+            stack.callback(server.__exit__, None, None, None)
+        database = await _log_in(dsn, f"SUPABASE_DB_URL_{settings.mode.upper()}")
+        if settings.database_url is None:
+            conn = await database.connect("migrate")
+            try:
+                await migrate(conn)
+            finally:
+                await close(conn)
+        yield database
+
+
+async def _log_in(dsn: str, variable: str) -> Database:
+    try:
+        return await open_database(dsn, variable)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise ConfigurationError(
+            f"The database of {variable} does not answer ({describe(error)}); "
+            "check host, port and network, then start again."
+        ) from error

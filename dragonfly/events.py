@@ -1,0 +1,223 @@
+"""What happens in a process, as values: logs, metrics and tests all listen here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from dragonfly.errors import DragonflyError
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, worded for people only in ``logs.py``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted(Event):
+    process_id: str
+    version: str
+    database: str
+    mode: str
+    workers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStopping(Event):
+    signal: str
+    running_jobs: int
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStopped(Event):
+    exit_code: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    worker: str
+    worker_id: str
+    slots: int
+    job_types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStopped(Event):
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFell(Event):
+    """A worker died of something that is no job's fault: a defect, or a lifespan that failed."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPaused(Event):
+    """A counted failure: the worker stops claiming for ``seconds``."""
+
+    worker: str
+    failures: int
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecovered(Event):
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class CrashLoopDetected(Event):
+    worker: str
+    failures: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRestarting(Event):
+    worker: str
+    seconds: float
+    restarts: int
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGivenUp(Event):
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened(Event):
+    worker: str
+    job_type: str | None
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed(Event):
+    worker: str
+    job_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobsClaimed(Event):
+    worker: str
+    job_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted(Event):
+    worker: str
+    job_id: int
+    job_type: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFinished(Event):
+    """A finish that is durable; ``outcome`` is a status, or retried, snoozed, released."""
+
+    worker: str
+    job_id: int
+    job_type: str
+    outcome: str
+    seconds: float
+    attempt: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLockLost(Event):
+    worker: str
+    job_id: int
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobAbandoned(Event):
+    """A handler that would not stop; its lock is left to the lease."""
+
+    worker: str
+    job_id: int
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRescued(Event):
+    returned: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerConnected(Event):
+    reconnected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLost(Event):
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerUnavailable(Event):
+    poll_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseAway(Event):
+    worker: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseBack(Event):
+    worker: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WebUnavailable(Event):
+    port: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebListening(Event):
+    host: str
+    port: int
+
+
+_Kind = TypeVar("_Kind", bound=Event)
+
+
+class Events:
+    """A list of listeners per kind of event; emitting an event nobody wants costs a look-up."""
+
+    def __init__(self) -> None:
+        self._listeners: defaultdict[type[Event], list[Callable[[Any], None]]] = defaultdict(list)
+
+    def on(self, kind: type[_Kind], listener: Callable[[_Kind], None]) -> None:
+        """Call ``listener`` with each event of ``kind`` (or of all kinds, for ``Event``)."""
+        if not issubclass(kind, Event):
+            raise DragonflyError(f"{kind!r} is not a kind of event.")
+        self._listeners[kind].append(listener)
+
+    def wanted(self, kind: type[Event]) -> bool:
+        return kind in self._listeners or Event in self._listeners
+
+    def emit(self, event: Event) -> None:
+        for listener in self._listeners.get(type(event), ()):
+            listener(event)
+        for listener in self._listeners.get(Event, ()):
+            listener(event)

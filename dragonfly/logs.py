@@ -1,0 +1,245 @@
+"""Sets up loguru, and is the only place that words a log line.
+
+Text for a person on a terminal; elsewhere one JSON object a line with ``level`` and ``message``,
+on stdout, as Railway reads them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from dragonfly import events as e
+
+if TYPE_CHECKING:
+    from loguru import Message
+
+_TEXT = "<dim>{time:HH:mm:ss}</dim> <level>{level: <8}</level> {message}\n{exception}"
+
+
+def set_up(log_format: str, level: str) -> None:
+    """Send log lines to stdout as text, json, or (auto) by whether it is a terminal."""
+    as_text = log_format == "text" or (log_format == "auto" and sys.stdout.isatty())
+    logger.remove()
+    if as_text:
+        # diagnose prints the values of local variables: never
+        logger.add(sys.stdout, format=_TEXT, level=level, diagnose=False, backtrace=False)
+    else:
+        logger.add(_write_json, level=level, diagnose=False, backtrace=False, format="{message}")
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+def _write_json(message: Message) -> None:
+    record = message.record
+    line: dict[str, Any] = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name.lower(),
+        "message": record["message"],
+    }
+    line.update(record["extra"])
+    if record["exception"] is not None and record["exception"].type is not None:
+        line["exception"] = record["exception"].type.__name__
+    print(json.dumps(line, default=str), flush=True)  # noqa: T201 - this is the log
+
+
+class _Forward(logging.Handler):
+    """Lets libraries that use ``logging`` speak through the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger.log(record.levelname, "{}: {}", record.name, record.getMessage())
+
+
+def log_events(events: e.Events) -> None:
+    """Word every event; those that only DEBUG shows are not even listened to otherwise."""
+    for kind, word in _WORDS.items():
+        level, _ = word
+        if level == "DEBUG" and not _shows_debug():
+            continue
+        events.on(kind, _speak)
+    events.on(e.JobFinished, _speak_of_job)
+
+
+def _shows_debug() -> bool:
+    return bool(logger._core.min_level <= logger.level("DEBUG").no)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _speak(event: e.Event) -> None:
+    level, word = _WORDS[type(event)]
+    logger.bind(event=type(event).__name__).log(level, "{}", word(event))
+
+
+def _speak_of_job(event: e.JobFinished) -> None:
+    what = f"{event.worker}: job {event.job_id} ({event.job_type})"
+    match event.outcome:
+        case "completed":
+            level, end = "DEBUG", f"completed in {_seconds(event.seconds)}"
+            if event.error:
+                level, end = "WARNING", f"{end}, but its handler failed afterwards: {event.error}"
+        case "failed":
+            level, end = "ERROR", f"failed: {event.error}"
+        case "retried":
+            level, end = (
+                "WARNING",
+                f"attempt {event.attempt} failed, will be retried: {event.error}",
+            )
+        case "released":
+            level, end = "INFO", f"given back{f': {event.error}' if event.error else ''}"
+        case _:
+            level, end = "INFO", event.outcome
+    logger.bind(event="JobFinished", job_id=event.job_id, job_type=event.job_type).log(
+        level, "{} {}", what, end
+    )
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _started(event: e.ProcessStarted) -> str:
+    return (
+        f"Dragonfly {event.version} ({event.mode}) on {event.database}; "
+        f"workers: {', '.join(event.workers)}; process {event.process_id}. "
+        "Heartbeats: ops.worker_heartbeats; logs: this stream."
+    )
+
+
+def _circuit(event: e.CircuitOpened) -> str:
+    what = f"{event.job_type} jobs" if event.job_type else "claiming"
+    return (
+        f"{event.worker}: {what} stopped, because the configuration is wrong: {event.reason}. "
+        f"Next try in {_seconds(event.seconds)}."
+    )
+
+
+_WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
+    e.ProcessStarted: ("INFO", _started),
+    e.ProcessStopping: (
+        "INFO",
+        lambda v: (
+            f"{v.signal}: stopping; {_plural(v.running_jobs, 'running job')} may finish within "
+            f"{_seconds(v.grace_seconds)} (a second signal cancels at once)"
+        ),
+    ),
+    e.ProcessStopped: (
+        "INFO",
+        lambda v: f"stopped after {_seconds(v.seconds)} with exit code {v.exit_code}",
+    ),
+    e.WorkerStarted: (
+        "INFO",
+        lambda v: (
+            f"{v.worker}: started as {v.worker_id} with {_plural(v.slots, 'slot')} "
+            f"for {', '.join(v.job_types)}"
+        ),
+    ),
+    e.WorkerStopped: ("INFO", lambda v: f"{v.worker}: stopped"),
+    e.WorkerFell: ("ERROR", lambda v: f"{v.worker}: fell: {v.reason}"),
+    e.WorkerPaused: (
+        "WARNING",
+        lambda v: (
+            f"{v.worker}: failure {v.failures} in a row, pausing {_seconds(v.seconds)}: {v.reason}"
+        ),
+    ),
+    e.WorkerRecovered: ("INFO", lambda v: f"{v.worker}: recovered"),
+    e.CrashLoopDetected: (
+        "CRITICAL",
+        lambda v: (
+            f"Crash loop detected: {v.worker} failed {v.failures} times in a row; "
+            f"the last time: {v.reason}"
+        ),
+    ),
+    e.WorkerRestarting: (
+        "WARNING",
+        lambda v: (
+            f"{v.worker}: restarting in {_seconds(v.seconds)} "
+            f"(restart {v.restarts} of {v.allowed} within an hour)"
+        ),
+    ),
+    e.WorkerGivenUp: (
+        "CRITICAL",
+        lambda v: f"{v.worker}: stays in error, its restarts are used up: {v.reason}",
+    ),
+    e.CircuitOpened: ("ERROR", _circuit),
+    e.CircuitClosed: (
+        "INFO",
+        lambda v: f"{v.worker}: {f'{v.job_type} jobs' if v.job_type else 'claiming'} go on",
+    ),
+    e.JobsClaimed: (
+        "DEBUG",
+        lambda v: f"{v.worker}: claimed {_plural(len(v.job_ids), 'job')}",
+    ),
+    e.JobStarted: (
+        "DEBUG",
+        lambda v: f"{v.worker}: job {v.job_id} ({v.job_type}) attempt {v.attempt} started",
+    ),
+    e.JobLockLost: (
+        "WARNING",
+        lambda v: (
+            f"{v.worker}: job {v.job_id} ({v.job_type}) was taken away or cancelled; "
+            "nothing more is written for it"
+        ),
+    ),
+    e.JobAbandoned: (
+        "ERROR",
+        lambda v: (
+            f"{v.worker}: job {v.job_id} ({v.job_type}) does not stop; "
+            "its lock is left to run out, then another worker takes it"
+        ),
+    ),
+    e.JobsRescued: (
+        "WARNING",
+        lambda v: (
+            f"rescued {_plural(len(v.returned) + len(v.failed), 'job')} whose worker died"
+            + (
+                f"; failed for crashing too often: {', '.join(map(str, v.failed))}"
+                if v.failed
+                else ""
+            )
+        ),
+    ),
+    e.ListenerConnected: (
+        "INFO",
+        lambda v: "listening for new jobs again" if v.reconnected else "listening for new jobs",
+    ),
+    e.ListenerLost: (
+        "WARNING",
+        lambda v: (
+            f"lost the listening connection ({v.reason}); trying again in {_seconds(v.seconds)}"
+        ),
+    ),
+    e.ListenerUnavailable: (
+        "WARNING",
+        lambda v: (
+            "the database address is a transaction pooler, which cannot LISTEN: polling every "
+            f"{_seconds(v.poll_seconds)} instead; set DRAGONFLY_LISTEN_URL to a direct address"
+        ),
+    ),
+    e.DatabaseAway: (
+        "WARNING",
+        lambda v: (
+            f"{v.worker}: the database is away ({v.reason}); next try in {_seconds(v.seconds)}"
+        ),
+    ),
+    e.DatabaseBack: (
+        "INFO",
+        lambda v: f"{v.worker}: the database is back after {_seconds(v.seconds)}",
+    ),
+    e.WebUnavailable: (
+        "WARNING",
+        lambda v: (
+            f"no health page: port {v.port} is not to be had ({v.reason}); set PORT to another"
+        ),
+    ),
+    e.WebListening: (
+        "INFO",
+        lambda v: f"health pages on http://{v.host}:{v.port}/health/ready",
+    ),
+}

@@ -1,0 +1,68 @@
+"""Transactions that cannot lie.
+
+asyncpg ends ``async with conn.transaction()`` without an exception even when an error was swallowed
+inside and the server answered COMMIT with a rollback. These do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+import asyncpg
+
+from dragonfly.errors import TransactionAborted
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+ROLLBACK_SECONDS = 5.0
+
+Fence = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def transaction(conn: Connection, *, fence: Fence | None = None) -> AsyncIterator[None]:
+    """Run the block in a transaction of ``conn``; commit only what the server really holds.
+
+    ``fence`` is awaited last, just before the commit; what it raises rolls back.
+    Raises TransactionAborted if an error was swallowed inside the block.
+    """
+    work = conn.transaction()
+    await work.start()
+    try:
+        yield
+        await _prove(conn, fence)
+        # a commit whose answer is awaited no longer would leave nobody knowing what happened
+        with anyio.CancelScope(shield=True):
+            await work.commit()
+    except BaseException:
+        await roll_back(conn, work)
+        raise
+
+
+async def _prove(conn: Connection, fence: Fence | None) -> None:
+    try:
+        if fence is not None:
+            await fence()
+        else:
+            await conn.execute("SELECT")
+    except asyncpg.InFailedSQLTransactionError:
+        raise TransactionAborted(
+            "a database error was swallowed inside the transaction, so the server rolled it back; "
+            "let database errors leave the block"
+        ) from None
+
+
+async def roll_back(conn: Connection, work: asyncpg.transaction.Transaction) -> None:
+    """Roll back within a bound, cancelled or not; if that fails, the connection is closed."""
+    with anyio.CancelScope(shield=True):
+        try:
+            with anyio.fail_after(ROLLBACK_SECONDS):
+                if conn.is_in_transaction():
+                    await work.rollback()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(asyncpg.InterfaceError):
+                conn.terminate()

@@ -1,0 +1,81 @@
+"""The table in which every start of a worker has one row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+
+class WorkerStatus(StrEnum):
+    """What the seed page's table of status values says."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    DEGRADED = "degraded"
+    STOPPED = "stopped"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """One worker's state; ``reason`` is a sentence when the status is degraded or error."""
+
+    worker_id: str
+    worker_type: str
+    status: WorkerStatus
+    hostname: str
+    pid: int
+    version: str
+    consecutive_failures: int
+    reason: str | None
+    running_jobs: int
+    job_types: tuple[str, ...]
+
+
+_BEAT = """
+INSERT INTO ops.worker_heartbeats AS h (
+       worker_id, worker_type, status, hostname, pid, version, consecutive_failures, reason,
+       running_jobs, job_types, last_heartbeat_at, started_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp())
+    ON CONFLICT (worker_id) DO UPDATE
+   SET status = excluded.status, consecutive_failures = excluded.consecutive_failures,
+       reason = excluded.reason, running_jobs = excluded.running_jobs,
+       last_heartbeat_at = excluded.last_heartbeat_at
+RETURNING last_heartbeat_at
+"""
+
+_PRUNE = """
+DELETE FROM ops.worker_heartbeats
+ WHERE worker_id = ANY (ARRAY (
+       SELECT worker_id FROM ops.worker_heartbeats
+        WHERE last_heartbeat_at < clock_timestamp() - interval '24 hours'
+          FOR UPDATE SKIP LOCKED))
+"""
+
+
+async def beat(conn: Connection, heartbeat: Heartbeat) -> datetime:
+    """Write the row of this start of the worker; returns the database's time."""
+    now: datetime = await conn.fetchval(
+        _BEAT,
+        heartbeat.worker_id,
+        heartbeat.worker_type,
+        heartbeat.status,
+        heartbeat.hostname,
+        heartbeat.pid,
+        heartbeat.version,
+        heartbeat.consecutive_failures,
+        heartbeat.reason,
+        heartbeat.running_jobs,
+        heartbeat.job_types,
+    )
+    return now
+
+
+async def prune(conn: Connection) -> None:
+    """Forget the starts that have said nothing for 24 hours."""
+    await conn.execute(_PRUNE)

@@ -1,0 +1,254 @@
+"""Everything that changes a job, one function per transition; each is one statement.
+
+All take a connection and run in whatever transaction it is in.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dragonfly.errors import JobLost
+from dragonfly.job import Claim, Completion, Finish, JobStatus, to_json
+from dragonfly.queue import statements as sql
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
+
+JOBS_CHANNEL = "ops_jobs"
+CANCELLED_CHANNEL = "ops_jobs_cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The answer of a claim, in the order in which the jobs should start.
+
+    After an empty claim ``due_in`` is the number of seconds until the next job (None: none waits),
+    and ``suspects_wait`` tells whether a job that was in flight at a crash is due.
+    """
+
+    jobs: list[Claim]
+    due_in: float | None = None
+    suspects_wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued:
+    """Jobs whose holder died: those that will run again, and those that may not."""
+
+    returned: tuple[int, ...]
+    failed: tuple[int, ...]
+
+
+async def enqueue(
+    conn: Connection,
+    job_type: str,
+    payload: Any,
+    *,
+    run_at: datetime | None = None,
+    priority: int = 0,
+    unique_key: str | None = None,
+    concurrency_key: str | None = None,
+    max_attempts: int | None = None,
+    due_at: datetime | None = None,
+    correlation_id: uuid.UUID | None = None,
+    parent_id: int | None = None,
+) -> int:
+    """Add a job in the transaction of ``conn`` and return its id.
+
+    If a pending job of this type has the ``unique_key``, nothing is added and its id is returned.
+    """
+    job_id: int = await conn.fetchval(
+        sql.ENQUEUE,
+        job_type,
+        payload_json(payload),
+        run_at,
+        priority,
+        unique_key,
+        concurrency_key,
+        max_attempts,
+        due_at,
+        correlation_id,
+        parent_id,
+    )
+    return job_id
+
+
+async def enqueue_many(
+    conn: Connection,
+    job_type: str,
+    payloads: Iterable[Any],
+    *,
+    unique_keys: Sequence[str | None] | None = None,
+    run_at: datetime | None = None,
+    priority: int = 0,
+    max_attempts: int | None = None,
+    correlation_id: uuid.UUID | None = None,
+    parent_id: int | None = None,
+) -> list[int]:
+    """Add many jobs of one type in one statement; the ids come in the order of the payloads.
+
+    Where a pending job has a payload's unique key, that job's id stands in its place.
+    """
+    texts = [payload_json(payload) for payload in payloads]
+    keys = list(unique_keys) if unique_keys is not None else [None] * len(texts)
+    options = (run_at, priority, max_attempts, correlation_id, parent_id)
+    if len(keys) != len(texts):
+        raise ValueError(f"{len(texts)} payloads but {len(keys)} unique keys")
+    plain = [text for text, key in zip(texts, keys, strict=True) if key is None]
+    keyed = {key: text for text, key in zip(reversed(texts), reversed(keys), strict=True) if key}
+    ids = [row["id"] for row in await _insert(conn, job_type, plain, [None] * len(plain), options)]
+    by_key = await _insert_keyed(conn, job_type, keyed, options)
+    unkeyed = iter(ids)
+    return [next(unkeyed) if key is None else by_key[key] for key in keys]
+
+
+async def _insert(
+    conn: Connection,
+    job_type: str,
+    payloads: Sequence[str],
+    keys: Sequence[str | None],
+    options: tuple[Any, ...],
+) -> list[Record]:
+    if not payloads:
+        return []
+    return await conn.fetch(sql.ENQUEUE_MANY, job_type, payloads, keys, *options)
+
+
+async def _insert_keyed(
+    conn: Connection, job_type: str, wanted: dict[str, str], options: tuple[Any, ...]
+) -> dict[str, int]:
+    ids: dict[str, int] = {}
+    while missing := [key for key in reversed(wanted) if key not in ids]:
+        rows = await _insert(conn, job_type, [wanted[key] for key in missing], missing, options)
+        ids.update({row["unique_key"]: row["id"] for row in rows})
+        taken = [key for key in missing if key not in ids]
+        # one that is claimed between the two statements frees its key for the next round
+        found = await conn.fetch(sql.PENDING_BY_KEY, job_type, taken) if taken else []
+        ids.update({row["unique_key"]: row["id"] for row in found})
+    return ids
+
+
+def payload_json(payload: Any) -> str:
+    """The JSON text of a payload: a dict, a pydantic model, or any JSON value."""
+    dump = getattr(payload, "model_dump_json", None)
+    if dump is not None:
+        return str(dump())
+    return to_json(payload) or "{}"
+
+
+def new_token() -> int:
+    """63 random bits: a sequence would repeat after a crash that lost a claim."""
+    return secrets.randbits(63)
+
+
+async def claim(
+    conn: Connection, job_types: Sequence[str], limit: int, locked_by: str, lease: float, token: int
+) -> Claimed:
+    """Take up to ``limit`` due jobs of these types, for ``lease`` seconds, under ``token``."""
+    rows = await conn.fetch(sql.CLAIM, job_types, limit, locked_by, lease, token)
+    if len(rows) == 1 and rows[0]["id"] is None:
+        return Claimed([], rows[0]["due_in"], rows[0]["suspects_wait"])
+    return Claimed([_claim(row, token) for row in rows])
+
+
+async def claim_suspect(
+    conn: Connection, job_types: Sequence[str], locked_by: str, lease: float, token: int
+) -> Claim | None:
+    """Take one due job that was in flight when a process died."""
+    row = await conn.fetchrow(sql.CLAIM_SUSPECT, job_types, locked_by, lease, token)
+    return None if row is None else _claim(row, token)
+
+
+def _claim(row: Record, token: int) -> Claim:
+    return Claim(row[0], row[1], row[2], row[3], row[4], row[5], token, row[6], row[7])
+
+
+async def unclaim(conn: Connection, tokens: Sequence[int]) -> list[int]:
+    """Give back what claims with these tokens took, when their answers were lost."""
+    return [row["id"] for row in await conn.fetch(sql.UNCLAIM, tokens)]
+
+
+async def complete(conn: Connection, finishes: Sequence[Finish]) -> dict[int, JobStatus]:
+    """Write ordinary successes; returns those that were still ours, and not locked by others."""
+    rows = await conn.fetch(
+        sql.COMPLETE,
+        [finish.job_id for finish in finishes],
+        [finish.lock_token for finish in finishes],
+        [finish.result for finish in finishes],
+    )
+    return {row["id"]: JobStatus.COMPLETED for row in rows}
+
+
+async def finish(conn: Connection, finishes: Sequence[Finish]) -> dict[int, JobStatus]:
+    """Write any ends of attempts; returns the status that each job still ours has now."""
+    columns = zip(*finishes, strict=True)
+    rows = await conn.fetch(sql.FINISH, *(list(column) for column in columns))
+    return {row["id"]: JobStatus(row["status"]) for row in rows}
+
+
+async def complete_within(conn: Connection, claim: Claim, completion: Completion) -> None:
+    """Finish the job in the handler's transaction; JobLost if it is no longer ours."""
+    if await conn.fetchval(sql.COMPLETE_ONE, claim.id, claim.lock_token, completion.result) is None:
+        raise JobLost(f"job {claim.id} belongs to another holder now; its transaction was undone")
+
+
+async def fence(conn: Connection, claim: Claim) -> None:
+    """Prove that the job is ours and keep it so until the commit; JobLost if it is not."""
+    if await conn.fetchval(sql.FENCE, claim.id, claim.lock_token) is None:
+        raise JobLost(f"job {claim.id} belongs to another holder now; its transaction was undone")
+
+
+async def finished_by_us(
+    conn: Connection, ids: Sequence[int], holders: Sequence[str]
+) -> dict[int, JobStatus]:
+    """Which of these jobs ended in the hands of these holders: their lost answers were yes."""
+    rows = await conn.fetch(sql.FINISHED_BY_US, ids, holders)
+    return {row["id"]: JobStatus(row["status"]) for row in rows}
+
+
+async def renew(conn: Connection, held: Sequence[Claim], lease: float) -> set[int]:
+    """Prolong the locks of held jobs; returns the ids that were renewed."""
+    ids, tokens = [claim.id for claim in held], [claim.lock_token for claim in held]
+    return {row["id"] for row in await conn.fetch(sql.RENEW, ids, tokens, lease)}
+
+
+async def lost(conn: Connection, held: Sequence[tuple[int, int]]) -> set[int]:
+    """Which of these jobs, given as (id, token), really have another token by now, or none."""
+    rows = await conn.fetch(sql.TOKENS, [job_id for job_id, _ in held])
+    tokens = {row["id"]: row["lock_token"] for row in rows}
+    return {job_id for job_id, token in held if tokens.get(job_id) != token}
+
+
+async def rescue(conn: Connection, crash_budget: int, limit: int = 1000) -> Rescued:
+    """Bring back jobs whose lease ran out; above the crash budget they are failed."""
+    rows = await conn.fetch(sql.RESCUE, crash_budget, limit)
+    return Rescued(
+        tuple(row["id"] for row in rows if row["status"] == "pending"),
+        tuple(row["id"] for row in rows if row["status"] != "pending"),
+    )
+
+
+async def cancel(conn: Connection, job_id: int, reason: str) -> bool:
+    """Cancel a pending or running job; False if it had ended or does not exist."""
+    return await conn.fetchval(sql.CANCEL, job_id, f"cancelled: {reason}") is not None
+
+
+async def retry(conn: Connection, job_id: int) -> bool:
+    """Start an ended job over; False if it has not ended, or its unique key is taken."""
+    return await conn.fetchval(sql.RETRY, job_id) is not None
+
+
+async def progress(conn: Connection, claim: Claim, percent: float, sentence: str) -> bool:
+    """Write how far the job is; False if it is no longer ours."""
+    row = await conn.fetchval(sql.PROGRESS, claim.id, claim.lock_token, percent, sentence)
+    return row is not None
+
+
+async def checkpoint(conn: Connection, claim: Claim, value: str) -> bool:
+    """Write what the next attempt resumes from (JSON text); False if the job is no longer ours."""
+    return await conn.fetchval(sql.CHECKPOINT, claim.id, claim.lock_token, value) is not None

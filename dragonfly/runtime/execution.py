@@ -1,0 +1,90 @@
+"""One job: its handler, and the transactions, progress and checkpoints the handler asks for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import anyio.to_thread
+
+from dragonfly.errors import JobLost, JobMisuse
+from dragonfly.job import Claim, Finish, Job
+from dragonfly.postgres.transactions import transaction
+from dragonfly.queue import store
+from dragonfly.runtime.outcomes import succeeded
+from dragonfly.worker import Handler
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Pool
+
+IDLE_IN_TRANSACTION_SECONDS = 60.0
+_IDLE_LIMIT = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
+
+
+class WorkerDesk:
+    """Serves the jobs of one worker from the pool; the desk of ``Job.desk``."""
+
+    def __init__(self, pool: Pool, resources: Any, slots: int) -> None:
+        self._pool = pool
+        self._resources = resources
+        self._threads = anyio.CapacityLimiter(slots)
+
+    def open(self, handler: Handler, claim: Claim) -> Job[Any]:
+        """The job as its handler sees it; Reject for a payload that does not fit."""
+        return Job(claim, handler.decode(claim.payload), self, self._resources)
+
+    async def run(self, handler: Handler, job: Job[Any]) -> Finish | None:
+        """Run the handler; the finish to write, or None if its own transaction wrote it."""
+        if handler.is_async:
+            result = await handler.function(job)
+        else:
+            result = await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
+        return None if job.finished else succeeded(job.claim, result)
+
+    @asynccontextmanager
+    async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:
+        """Fenced at its end: taking the row first would block its own renewal and cancel."""
+        if job.connection is not None:
+            raise JobMisuse("job.transaction() is already open; use its connection.")
+        if job.finished:
+            raise JobMisuse("the job is finished; its handler has nothing left to write.")
+        async with self._connection() as conn:
+            async with transaction(conn, fence=lambda: _finish_or_fence(conn, job)):
+                # a process that is frozen here must not hold its locks for ever
+                await conn.execute(_IDLE_LIMIT, str(int(IDLE_IN_TRANSACTION_SECONDS * 1000)))
+                job.connection, job.completion = conn, None
+                try:
+                    yield conn
+                finally:
+                    job.connection = None
+            job.finished = job.completion is not None
+
+    async def progress(self, job: Job[Any], percent: float, sentence: str) -> None:
+        await self._write(job, lambda conn: store.progress(conn, job.claim, percent, sentence))
+
+    async def checkpoint(self, job: Job[Any], value: str) -> None:
+        await self._write(job, lambda conn: store.checkpoint(conn, job.claim, value))
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        async with self._pool.acquire() as proxy:
+            # the proxy answers to every method of a connection, and ends with the loan
+            yield cast("Connection", proxy)
+
+    async def _write(self, job: Job[Any], write: Callable[[Connection], Awaitable[bool]]) -> None:
+        if job.connection is not None:
+            ours = await write(job.connection)
+        else:
+            async with self._connection() as conn:
+                ours = await write(conn)
+        if not ours:
+            raise JobLost(f"job {job.id} belongs to another holder now")
+
+
+async def _finish_or_fence(conn: Connection, job: Job[Any]) -> None:
+    if job.completion is not None:
+        await store.complete_within(conn, job.claim, job.completion)
+    else:
+        await store.fence(conn, job.claim)

@@ -1,0 +1,132 @@
+"""The pulse of a worker: it renews the locks of what the worker holds, and tells how it is."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import anyio
+import asyncpg
+
+from dragonfly import __version__
+from dragonfly.errors import ConfigurationError
+from dragonfly.events import JobsRescued
+from dragonfly.queue import heartbeats, store
+from dragonfly.queue.heartbeats import Heartbeat, WorkerStatus
+from dragonfly.runtime.loop import WorkerLoop
+from dragonfly.runtime.process import Process
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+LAST_WORD_SECONDS = 2.0
+PRUNE_EVERY = timedelta(hours=1)
+
+
+class Pulse:
+    """Beats for one start of one worker, on a connection that jobs never use."""
+
+    def __init__(self, process: Process, rescuer: Rescuer) -> None:
+        self._process = process
+        self._rescuer = rescuer
+        self._nudged = asyncio.Event()
+
+    def nudge(self) -> None:
+        """Beat now: something changed that people should see."""
+        self._nudged.set()
+
+    async def run(self, loop: WorkerLoop) -> None:
+        """Beat until cancelled; a database that is away is tried again before a lease runs out."""
+        settings = self._process.settings
+        pause = min(settings.heartbeat_seconds, settings.lease_seconds / 4)
+        while True:
+            self._nudged.clear()
+            try:
+                await self._beat(loop)
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+                    ConfigurationError):  # fmt: skip
+                # the claim loop meets the same database and tells about it
+                await asyncio.sleep(pause)
+                continue
+            with anyio.move_on_after(pause):
+                await self._nudged.wait()
+
+    async def last_word(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> None:
+        """Write how this start ended, if the database lets us within a bound."""
+        try:
+            with anyio.fail_after(LAST_WORD_SECONDS, shield=True):
+                async with self._process.heartbeats.use() as conn:
+                    await heartbeats.beat(conn, self._row(loop, status, reason))
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+                ConfigurationError):  # fmt: skip
+            return  # its last heartbeat grows old, which says the same
+
+    async def _beat(self, loop: WorkerLoop) -> None:
+        settings = self._process.settings
+        async with self._process.heartbeats.use() as conn:
+            lost = await self._renew(conn, loop)
+            health = loop.health
+            row = self._row(loop, health.status, health.reason)
+            now = await heartbeats.beat(conn, row)
+            await self._rescuer.renewed(conn, now)
+        if lost:
+            loop.lose(lost)
+        loop.give_back(waiting_longer_than=settings.heartbeat_seconds)
+
+    async def _renew(self, conn: Connection, loop: WorkerLoop) -> set[int]:
+        """Renew everything held; the ids of jobs that somebody else has by now."""
+        held = list(loop.held.values())
+        if not held:
+            return set()
+        renewed = await store.renew(conn, held, self._process.settings.lease_seconds)
+        missing = [(c.id, c.lock_token) for c in held if c.id not in renewed and c.id in loop.held]
+        return await store.lost(conn, missing) if missing else set()
+
+    def _row(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> Heartbeat:
+        return Heartbeat(
+            worker_id=loop.worker_id,
+            worker_type=loop.worker.worker_type,
+            status=status,
+            hostname=self._process.hostname,
+            pid=self._process.pid,
+            version=__version__,
+            consecutive_failures=loop.health.backoff.consecutive_failures,
+            reason=reason,
+            running_jobs=len(loop.running),
+            job_types=tuple(loop.worker.handlers),
+        )
+
+
+class Rescuer:
+    """Brings back jobs whose lease ran out, but only in a process that proved itself alive.
+
+    After an outage, a restart of PostgreSQL or a laptop's sleep every process finds old leases,
+    its own and its neighbours'. So none rescues before it has renewed for one whole lease without
+    a gap: by then the living have renewed theirs. Time is the database's.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._since: datetime | None = None
+        self._last: datetime | None = None
+        self._rescued: datetime | None = None
+        self._pruned: datetime | None = None
+
+    async def renewed(self, conn: Connection, now: datetime) -> None:
+        """A renewal succeeded at ``now``; rescue if that was long enough so."""
+        settings = self._process.settings
+        lease = timedelta(seconds=settings.lease_seconds)
+        if self._last is None or self._since is None or now - self._last > lease / 2:
+            self._since = now
+        self._last = now
+        pause = timedelta(seconds=settings.heartbeat_seconds * 0.9)
+        if now - self._since < lease or (self._rescued and now - self._rescued < pause):
+            return
+        self._rescued = now
+        rescued = await store.rescue(conn, settings.crash_budget)
+        if rescued.returned or rescued.failed:
+            self._process.events.emit(JobsRescued(rescued.returned, rescued.failed))
+        if self._pruned is None or now - self._pruned > PRUNE_EVERY:
+            self._pruned = now
+            await heartbeats.prune(conn)

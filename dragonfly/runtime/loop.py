@@ -1,0 +1,417 @@
+"""One start of one worker: it claims what its slots can run soon, and sees each claim to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import anyio
+import asyncpg
+
+from dragonfly.errors import ConfigurationError, CrashLoopError, LoginRefused
+from dragonfly.events import (
+    CrashLoopDetected,
+    JobAbandoned,
+    JobFinished,
+    JobLockLost,
+    JobsClaimed,
+    JobStarted,
+)
+from dragonfly.job import Claim, Finish, JobStatus
+from dragonfly.postgres.failures import Failure, classify, describe
+from dragonfly.queue.store import Claimed
+from dragonfly.runtime.acks import Ack, Acks
+from dragonfly.runtime.claims import Claims
+from dragonfly.runtime.execution import WorkerDesk
+from dragonfly.runtime.health import Health
+from dragonfly.runtime.outcomes import Ending, Verdict, bug, released
+from dragonfly.runtime.pace import Pace
+from dragonfly.runtime.process import Mode, Process
+from dragonfly.runtime.slots import Deadlines, Interruption, Slot
+from dragonfly.runtime.waiting import first_of
+from dragonfly.worker import Worker
+
+ACK_BACKLOG_MOST = 4000
+# a no-op handler never gives way by itself: let claims and flushes travel meanwhile
+TURNS_BETWEEN_YIELDS = 64
+UNCANCELLABLE_SECONDS = 5.0
+# somebody else is claiming what is due: look again soon, not at once
+CONTENDED_SECONDS = 0.02
+
+_GIVEN_BACK = Ending(None, Verdict.NEUTRAL, "released")
+
+
+class WorkerLoop:
+    """The claim loop, the slots, and what is held: at the end all finished or given back."""
+
+    def __init__(
+        self,
+        process: Process,
+        worker: Worker,
+        number: int,
+        acks: Acks,
+        wakeup: asyncio.Event,
+        changed: Callable[[], None],
+    ) -> None:
+        self.process = process
+        self.worker = worker
+        self.worker_id = f"{worker.worker_type}.{number}@{process.process_id}"
+        self.wakeup = wakeup
+        self.health = Health(
+            worker.name, process.events, process.settings.backoff_scale, self._changed
+        )
+        self.held: dict[int, Claim] = {}
+        self.unhappy = False
+        self._notify = changed
+        self._acks = acks
+        self._pace = Pace(worker.concurrency)
+        self._ready: deque[tuple[float, Claim]] = deque()
+        self._endings: dict[int, tuple[Claim, Ending, float]] = {}
+        self._slots: list[Slot] = []
+        self._deadlines = Deadlines(())
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle_slots = 0
+        self._turns = 0
+        self._closed = False
+        self._once_done = False
+        self._crash: CrashLoopError | None = None
+        self._claims = Claims(process, self.worker_id)
+        self._all_settled = asyncio.Event()
+        self._all_settled.set()
+
+    # --- its life -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Claim and run jobs until told to stop; CrashLoopError after ten failures in a row."""
+        async with AsyncExitStack() as stack:
+            lifespan = self.worker.lifespan
+            resources = (
+                await stack.enter_async_context(lifespan(self.process.settings))
+                if lifespan
+                else None
+            )
+            desk = WorkerDesk(self.process.pool, resources, self.worker.concurrency)
+            self._slots = [
+                Slot(self.worker, desk, self._next, self._ended)
+                for _ in range(self.worker.concurrency)
+            ]
+            self._deadlines = Deadlines(self._slots)
+            stack.callback(self._deadlines.close)
+            async with anyio.create_task_group() as group:
+                for slot in self._slots:
+                    group.start_soon(slot.run)
+                self.health.started = True
+                self._notify()
+                await self._claim_until_stopped()
+                await self._wind_down()
+        if self._crash is not None:
+            raise self._crash
+
+    def _changed(self) -> None:
+        """The health changed: the heartbeat shows it, and the claim loop looks again."""
+        self.wakeup.set()
+        self._notify()
+
+    @property
+    def running(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.claim is not None]
+
+    # --- claiming -------------------------------------------------------------------------------
+
+    async def _claim_until_stopped(self) -> None:
+        while not self._is_ending():
+            self.wakeup.clear()  # before the look, or a ring during it would be lost
+            if pause := self.health.pause_left():
+                await self._wait(pause)
+            elif want := self._want():
+                await self._look(want)
+            else:
+                await self._wait(None)
+
+    def _is_ending(self) -> bool:
+        return self.process.stop.claiming.is_set() or self._crash is not None or self._once_done
+
+    async def _wait(self, seconds: float | None) -> None:
+        with anyio.move_on_after(seconds):
+            await self.wakeup.wait()
+
+    def _want(self) -> int:
+        """How many jobs to ask for: one for each idle slot, and what will start soon."""
+        if self.process.mode is Mode.ONCE:
+            return min(1, self._idle_slots)
+        if self._acks.backlog > ACK_BACKLOG_MOST:
+            return 0
+        ahead = self._pace.ahead
+        room = self._idle_slots + ahead - len(self._ready)
+        return room if room > 0 and (self._idle_slots or 2 * room >= ahead) else 0
+
+    async def _look(self, want: int) -> None:
+        began = self.process.settled
+        claimed = await self._probe() or await self._claim(want)
+        if claimed is None or claimed.jobs:
+            self._once_done = claimed is not None and self.process.mode is Mode.ONCE
+            return
+        if self.process.mode is Mode.ONCE:
+            self._once_done = True
+        elif self.process.mode is Mode.DRAIN and self._is_drained(began):
+            return
+        await self._wait(self._sleep_seconds(claimed))
+
+    def _sleep_seconds(self, claimed: Claimed) -> float:
+        waits = [self.process.settings.poll_seconds]
+        if claimed.due_in is not None:
+            waits.append(max(claimed.due_in, CONTENDED_SECONDS))
+        probe = self.health.next_probe_in()
+        if probe is not None:
+            waits.append(probe)
+        return min(waits)
+
+    def _is_drained(self, began: int) -> bool:
+        """Nothing was due when ``began`` finishes had been settled; is that so in every worker?"""
+        if self.held:
+            return False
+        self.process.quiet[self.worker.name] = began
+        return self.process.stop_if_drained(self._acks.backlog)
+
+    async def _probe(self) -> Claimed | None:
+        """One job of a type whose circuit may be closed again."""
+        job_type = self.health.probe()
+        if job_type is None:
+            return None
+        claimed = await self._claim(1, [job_type])
+        if claimed is None or claimed.jobs:
+            return claimed
+        self.health.probe_found_nothing(job_type)
+        return None
+
+    async def _claim(self, want: int, job_types: list[str] | None = None) -> Claimed | None:
+        """Claim and hand to the slots; None if the database did not let us."""
+        types = job_types or self.health.claimable(list(self.worker.handlers))
+        try:
+            claimed = await self._claims.take(types, want)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
+                ConfigurationError) as error:  # fmt: skip
+            self._claim_failed(error)
+            return None
+        self.health.database_answered()
+        self._accept(claimed.jobs)
+        return claimed
+
+    def _claim_failed(self, error: Exception) -> None:
+        match classify(error):
+            case Failure.CONFIGURATION:
+                self.health.misconfigured(describe(error), login=isinstance(error, LoginRefused))
+            case Failure.AWAY | Failure.TRANSIENT:
+                self.health.database_away(describe(error))
+            case _:
+                raise error
+
+    def _accept(self, claims: list[Claim]) -> None:
+        if not claims:
+            return
+        self._idle.clear()
+        self._all_settled.clear()
+        if self.process.events.wanted(JobsClaimed):
+            ids = tuple(claim.id for claim in claims)
+            self.process.events.emit(JobsClaimed(self.worker.name, ids))
+        now = time.monotonic()
+        for claim in claims:
+            self.held[claim.id] = claim
+            self._ready.append((now, claim))
+        if self._is_ending() or self.health.pause_left():
+            self.give_back()
+        self._arrived.set()
+
+    # --- running --------------------------------------------------------------------------------
+
+    async def _next(self, slot: Slot) -> Claim | None:
+        """The next job for a slot; None when the worker closes."""
+        self._turns += 1
+        if self._turns % TURNS_BETWEEN_YIELDS == 0:
+            await asyncio.sleep(0)
+        while not self._ready:
+            if self._closed:
+                return None
+            await self._until_work()
+        _, claim = self._ready.popleft()
+        if 2 * len(self._ready) <= self._pace.ahead:
+            self.wakeup.set()
+        self._started(slot, claim)
+        return claim
+
+    async def _until_work(self) -> None:
+        self._arrived.clear()
+        self._idle_slots += 1
+        if self._idle_slots == len(self._slots) and not self._ready:
+            self._idle.set()
+        self.wakeup.set()
+        try:
+            await self._arrived.wait()
+        finally:
+            self._idle_slots -= 1
+            self._idle.clear()
+
+    def _started(self, slot: Slot, claim: Claim) -> None:
+        timeout = self.worker.handlers[claim.job_type].timeout
+        if timeout is not None:
+            self._deadlines.watch(slot, timeout)
+        if self.process.events.wanted(JobStarted):
+            event = JobStarted(self.worker.name, claim.id, claim.job_type, claim.attempt)
+            self.process.events.emit(event)
+
+    def _ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
+        """A handler is done: judge the worker by it, and pass the finish on."""
+        self._pace.ran(seconds)
+        if ending.verdict is Verdict.SUCCESS and ending.finish is not None:
+            self.health.succeeded(claim.job_type)
+        else:
+            ending = self._judge(slot, claim, ending)
+        if claim.id not in self.held:
+            return  # lost meanwhile
+        self._endings[claim.id] = (claim, ending, seconds)
+        if ending.finish is not None:
+            self._acks.put(Ack(ending.finish, self.worker_id, self._settled))
+        elif ending.verdict is Verdict.SUCCESS:
+            self._settle(claim.id, JobStatus.COMPLETED)
+        else:
+            self._settle(claim.id, None)
+
+    def _judge(self, slot: Slot, claim: Claim, ending: Ending) -> Ending:
+        reason = ending.reason or ""
+        match ending.verdict:
+            case Verdict.SUCCESS:
+                self.health.succeeded(claim.job_type)
+            case Verdict.CONFIGURATION:
+                return self._configuration_failed(slot, claim, ending, reason)
+            case Verdict.AWAY:
+                self.health.database_away(reason)
+                self.give_back()
+            case Verdict.COUNTED:
+                self._counted(slot, reason)
+        if ending.verdict is not Verdict.SUCCESS:
+            self.health.probe_inconclusive(claim.job_type)
+        return ending
+
+    def _counted(self, slot: Slot, reason: str) -> None:
+        # the slot's clock is perf_counter, on every platform the same as monotonic or finer
+        age = time.perf_counter() - slot.started
+        if not self.health.failed(time.monotonic() - age, reason):
+            return
+        self.give_back()
+        if self.health.backoff.crash_looping and self._crash is None:
+            failures = self.health.backoff.consecutive_failures
+            self.process.events.emit(CrashLoopDetected(self.worker.name, failures, reason))
+            self._crash = CrashLoopError(
+                f"Crash loop detected: {self.worker.name} failed {failures} times in a row; "
+                f"the last time: {reason}"
+            )
+
+    def _configuration_failed(
+        self, slot: Slot, claim: Claim, ending: Ending, reason: str
+    ) -> Ending:
+        pause = self.health.circuit_pause(claim.job_type)
+        if self.health.opened(claim.job_type, claim.id, reason):
+            self.give_back(claim.job_type)
+            finish = ending.finish and ending.finish._replace(delay=pause)
+            return Ending(finish, ending.verdict, ending.outcome, reason)
+        retry = self.worker.handlers[claim.job_type].retry
+        self._counted(slot, reason)
+        return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retry)
+
+    # --- settling -------------------------------------------------------------------------------
+
+    def _settled(self, finish: Finish, status: JobStatus | None) -> None:
+        """The finish is durable; None: the lock was lost before it could be written."""
+        self._settle(finish.job_id, status)
+
+    def _settle(self, job_id: int, status: JobStatus | None) -> None:
+        claim = self.held.pop(job_id, None)
+        known = self._endings.pop(job_id, None)
+        if claim is None:
+            return
+        self.process.settle(claim)
+        if status is None:
+            self.process.events.emit(JobLockLost(self.worker.name, job_id, claim.job_type))
+        elif known is not None:
+            self._report(known, status)
+        if not self.held:
+            self._all_settled.set()
+        if not self.held or self._acks.backlog >= ACK_BACKLOG_MOST:
+            self.wakeup.set()
+
+    def _report(self, known: tuple[Claim, Ending, float], status: JobStatus) -> None:
+        claim, ending, seconds = known
+        outcome = ending.outcome if status is JobStatus.PENDING else status.value
+        if outcome in {"failed", "retried"} or ending.verdict is Verdict.CONFIGURATION:
+            self.unhappy = True
+        if self.process.events.wanted(JobFinished):
+            self.process.events.emit(
+                JobFinished(
+                    self.worker.name,
+                    claim.id,
+                    claim.job_type,
+                    outcome,
+                    seconds,
+                    claim.attempt,
+                    ending.reason,
+                )
+            )
+
+    def give_back(self, job_type: str | None = None, *, waiting_longer_than: float = 0.0) -> None:
+        """Return claimed jobs that no slot has started: all, of a type, or those that wait long."""
+        before = time.monotonic() - waiting_longer_than
+        kept: deque[tuple[float, Claim]] = deque()
+        for accepted, claim in self._ready:
+            if accepted <= before and job_type in {None, claim.job_type}:
+                self._endings[claim.id] = (
+                    claim, Ending(None, Verdict.NEUTRAL, "released"), 0.0,
+                )  # fmt: skip
+                self._acks.put(Ack(released(claim), self.worker_id, self._settled))
+            else:
+                kept.append((accepted, claim))
+        self._ready = kept
+
+    def lose(self, job_ids: set[int]) -> None:
+        """These jobs have another holder now, or none: stop working on them."""
+        self._ready = deque(item for item in self._ready if item[1].id not in job_ids)
+        for slot in self.running:
+            if slot.claim is not None and slot.claim.id in job_ids:
+                slot.interrupt(Interruption.LOST)
+        for job_id in job_ids & self.held.keys() - self._endings.keys():
+            self._settle(job_id, None)
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    async def _wind_down(self) -> None:
+        """Let what runs finish within the grace, then cancel it; give back what waits."""
+        stop = self.process.stop
+        if self._crash is None:
+            await first_of(self._idle, stop.claiming)
+        self.give_back()
+        if not self._idle.is_set():
+            await first_of(self._idle, stop.now, seconds=self.process.settings.grace_seconds)
+        for slot in self.running:
+            slot.interrupt(Interruption.STOP)
+        if not self._idle.is_set():
+            await first_of(self._idle, seconds=UNCANCELLABLE_SECONDS)
+        self._abandon()
+        self._closed = True
+        self._arrived.set()
+        await self._claims.close()
+
+    async def settled_within(self, seconds: float) -> bool:
+        """Wait until the ends of all jobs are durable; False if that took longer."""
+        with anyio.move_on_after(seconds):
+            await self._all_settled.wait()
+        return not self.held
+
+    def _abandon(self) -> None:
+        for slot in self.running:
+            if slot.claim is not None:
+                claim = slot.claim
+                self.process.abandoned.set()
+                self.process.events.emit(JobAbandoned(self.worker.name, claim.id, claim.job_type))

@@ -1,0 +1,155 @@
+"""What the end of an attempt means: the row to write, and what the worker should make of it."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import PurePath
+from typing import Any
+
+from dragonfly.errors import InputRefused, JobLost, UnfitValue
+from dragonfly.job import (
+    Cancel,
+    Claim,
+    Finish,
+    JobStatus,
+    Reject,
+    Retry,
+    RetryPolicy,
+    Snooze,
+    to_json,
+)
+from dragonfly.postgres.failures import Failure, classify, describe
+
+BUG_ATTEMPTS = 2
+
+
+class Verdict(Enum):
+    """What a finished attempt says about its worker."""
+
+    SUCCESS = auto()
+    NEUTRAL = auto()  # a choice of the handler, or input nobody can mend: neither counts nor resets
+    COUNTED = auto()
+    AWAY = auto()
+    CONFIGURATION = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """``finish`` is None when there is nothing left to write."""
+
+    finish: Finish | None
+    verdict: Verdict
+    outcome: str
+    reason: str | None = None
+
+
+class HandlerTimeout(Exception):
+    """The handler ran longer than its declaration allows."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"TIMEOUT: ran longer than {seconds:g} s")
+
+
+def succeeded(claim: Claim, result: Any) -> Finish:
+    """The finish of a handler that returned; UnfitValue if JSON cannot hold what it returned."""
+    return Finish(claim.id, claim.lock_token, JobStatus.COMPLETED, to_json(result))
+
+
+def released(claim: Claim) -> Finish:
+    """Back to pending as if it had never been claimed: due at once, the attempt refunded."""
+    return Finish(claim.id, claim.lock_token, JobStatus.PENDING, refund=True)
+
+
+def failed(claim: Claim, error: str, detail: str | None = None) -> Finish:
+    """The dead-letter state."""
+    return Finish(claim.id, claim.lock_token, JobStatus.FAILED, error=error, detail=detail)
+
+
+def unwritable(finish: Finish) -> Finish:
+    """What to write instead of a result that PostgreSQL refused."""
+    return Finish(
+        finish.job_id,
+        finish.lock_token,
+        JobStatus.FAILED,
+        error="RESULT_INVALID: PostgreSQL cannot hold what the handler returned or raised",
+    )
+
+
+def ending_of(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
+    """The end of an attempt that raised, by the table of failures and outcomes: one row a case."""
+    match error:
+        case Reject():
+            return _ended(failed(claim, f"{error.code}: {error.message}"), Verdict.NEUTRAL)
+        case InputRefused():
+            return _ended(failed(claim, f"{error.code}: {error.message}"), Verdict.NEUTRAL)
+        case Snooze():
+            pending = released(claim)._replace(delay=error.after, run_at=error.until)
+            return Ending(pending, Verdict.NEUTRAL, "snoozed")
+        case JobLost():
+            return Ending(None, Verdict.NEUTRAL, "lost")
+        case Cancel():
+            cancelled = Finish(claim.id, claim.lock_token, JobStatus.CANCELLED, error=error.reason)
+            return _ended(cancelled, Verdict.NEUTRAL)
+        case Retry():
+            return _again(claim, error.reason, None, error.after, retry, Verdict.NEUTRAL)
+        case UnfitValue():
+            return _ended(failed(claim, str(error)), Verdict.COUNTED)
+        case HandlerTimeout():
+            return _again(claim, str(error), None, None, retry, Verdict.COUNTED)
+    return _ending_of_failure(claim, error, retry)
+
+
+def _ending_of_failure(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
+    reason = describe(error)
+    match classify(error):
+        case Failure.AWAY:
+            return Ending(released(claim), Verdict.AWAY, "released", reason)
+        case Failure.CONFIGURATION:
+            pending = released(claim)._replace(error=reason)
+            return Ending(pending, Verdict.CONFIGURATION, "released", reason)
+        case Failure.TRANSIENT:
+            return _again(claim, reason, None, None, retry, Verdict.COUNTED)
+        case _:
+            return bug(claim, error, retry)
+
+
+def bug(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
+    """One more try, then the dead-letter state with where it happened."""
+    reason, detail = describe(error), where(error)
+    if claim.attempt >= BUG_ATTEMPTS:
+        return _ended(failed(claim, reason, detail), Verdict.COUNTED)
+    return _again(claim, reason, detail, None, retry, Verdict.COUNTED)
+
+
+def _again(
+    claim: Claim,
+    reason: str,
+    detail: str | None,
+    after: float | None,
+    retry: RetryPolicy,
+    verdict: Verdict,
+) -> Ending:
+    if claim.attempt >= claim.max_attempts:
+        return _ended(failed(claim, reason, detail), verdict)
+    delay = after if after is not None else retry.delay(claim.attempt)
+    pending = Finish(
+        claim.id, claim.lock_token, JobStatus.PENDING, error=reason, detail=detail, delay=delay
+    )
+    return Ending(pending, verdict, "retried", reason)
+
+
+def _ended(finish: Finish, verdict: Verdict) -> Ending:
+    return Ending(finish, verdict, finish.status.value, finish.error)
+
+
+def where(error: BaseException) -> str:
+    """The traceback without source lines and values: file, line and function of each frame."""
+    if isinstance(error, BaseExceptionGroup):
+        return where(error.exceptions[0])
+    frames = traceback.extract_tb(error.__traceback__)
+    return "\n".join(
+        f"{'/'.join(PurePath(frame.filename).parts[-2:])}:{frame.lineno} in {frame.name}"
+        for frame in frames[-15:]
+    )

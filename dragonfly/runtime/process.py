@@ -1,0 +1,128 @@
+"""What the workers of one process share, and how they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from dragonfly.events import Events
+from dragonfly.job import Claim
+from dragonfly.postgres.database import Database, Pooling
+from dragonfly.postgres.line import Line
+from dragonfly.settings import Settings
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Pool
+
+# every internal statement is bounded: a half-open socket raises nothing by itself
+STATEMENT_SECONDS = 10.0
+LOCK_WAIT = "1s"
+
+
+class Mode(Enum):
+    """How long the process goes on."""
+
+    FOREVER = auto()
+    DRAIN = auto()  # until nothing is due
+    ONCE = auto()  # at most one job per worker
+
+
+@dataclass(slots=True)
+class Stop:
+    """Two ways to stop: no new jobs, then no jobs at all."""
+
+    claiming: asyncio.Event = field(default_factory=asyncio.Event)
+    now: asyncio.Event = field(default_factory=asyncio.Event)
+    signal: str | None = None
+
+    def request(self, signal: str) -> None:
+        """The first request stops claiming, the second cancels what runs."""
+        if self.claiming.is_set():
+            self.now.set()
+        self.signal = self.signal or signal
+        self.claiming.set()
+
+
+@dataclass(slots=True)
+class Process:
+    """One operating-system process: its connections by purpose, its name, its end."""
+
+    settings: Settings
+    database: Database
+    pool: Pool
+    claims: Line
+    finishes: Line
+    heartbeats: Line
+    events: Events
+    mode: Mode = Mode.FOREVER
+    stop: Stop = field(default_factory=Stop)
+    hostname: str = field(default_factory=socket.gethostname)
+    pid: int = field(default_factory=os.getpid)
+    # new at every start, so that nobody mistakes a restarted process for the one that died
+    birth: str = field(default_factory=lambda: secrets.token_hex(4))
+    # tokens of held jobs that were in flight at a crash: at most one, so that the next is telling
+    suspects: set[int] = field(default_factory=set)
+    abandoned: asyncio.Event = field(default_factory=asyncio.Event)
+    wakeups: dict[str, asyncio.Event] = field(default_factory=dict)
+    # finishes so far, and at which count each worker last began a look that found nothing due
+    settled: int = 0
+    quiet: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def process_id(self) -> str:
+        """The part of ``locked_by`` that all workers of this process share."""
+        return f"{self.hostname}:{self.pid}:{self.birth}"
+
+    def ring(self) -> None:
+        """Let every worker look at the queue again."""
+        for wakeup in self.wakeups.values():
+            wakeup.set()
+
+    def settle(self, claim: Claim) -> None:
+        """A claimed job came to its end: what waited for that may go on."""
+        self.settled += 1
+        if claim.lock_token in self.suspects:
+            self.suspects.discard(claim.lock_token)
+            self.ring()
+        elif self.mode is Mode.DRAIN:
+            self.ring()
+
+    def stop_if_drained(self, unwritten: int) -> bool:
+        """Stop if every living worker has looked in vain since the last finish."""
+        if unwritten or any(self.quiet.get(name) != self.settled for name in self.wakeups):
+            return False
+        self.stop.request("drained")
+        self.ring()
+        return True
+
+
+@asynccontextmanager
+async def open_process(
+    settings: Settings, database: Database, events: Events, mode: Mode = Mode.FOREVER
+) -> AsyncIterator[Process]:
+    """Open the pool and name the lines; each line connects when it is first used."""
+
+    async def connect_finishes() -> Connection:
+        conn = await database.connect("finish")
+        if database.pooling is Pooling.SESSION:
+            # one row that somebody has locked must not hold up the other finishes
+            await conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
+        return conn
+
+    claims = Line(lambda: database.connect("claim"), STATEMENT_SECONDS)
+    finishes = Line(connect_finishes, STATEMENT_SECONDS)
+    patience = min(STATEMENT_SECONDS, settings.lease_seconds / 4)
+    heartbeats = Line(lambda: database.connect("heartbeat"), patience)
+    async with database.pool(settings.pool_size) as pool:
+        try:
+            yield Process(settings, database, pool, claims, finishes, heartbeats, events, mode)
+        finally:
+            for line in (claims, finishes, heartbeats):
+                await line.aclose()

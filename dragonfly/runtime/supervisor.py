@@ -1,0 +1,268 @@
+"""Keeps the workers of one process alive: one task group each, restarts, and the end of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import anyio
+
+from dragonfly import __version__
+from dragonfly.errors import CrashLoopError, DragonflyError
+from dragonfly.events import (
+    ListenerUnavailable,
+    ProcessStarted,
+    ProcessStopped,
+    ProcessStopping,
+    WorkerFell,
+    WorkerGivenUp,
+    WorkerRestarting,
+    WorkerStarted,
+    WorkerStopped,
+)
+from dragonfly.postgres.database import Pooling, connect
+from dragonfly.postgres.failures import describe
+from dragonfly.queue.heartbeats import WorkerStatus
+from dragonfly.runtime.acks import Acks
+from dragonfly.runtime.heartbeat import Pulse, Rescuer
+from dragonfly.runtime.listener import Listener
+from dragonfly.runtime.loop import WorkerLoop
+from dragonfly.runtime.process import Mode, Process
+from dragonfly.runtime.signals import stop_on_signals
+from dragonfly.runtime.waiting import first_of
+from dragonfly.worker import Worker
+
+RESTART_PAUSE_SECONDS = 60.0
+RESTART_WINDOW_SECONDS = 3600.0
+SETTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """How a worker is, for the health pages."""
+
+    name: str
+    status: WorkerStatus
+    reason: str | None
+    running_jobs: int
+
+
+class Supervisor:
+    """Runs workers until a signal, the end of the work, or the death of the last of them."""
+
+    def __init__(
+        self,
+        process: Process,
+        workers: Iterable[Worker],
+        exit_now: Callable[[int], None] = os._exit,
+    ) -> None:
+        self.process = process
+        self.workers = tuple(workers)
+        self._acks = Acks(process.finishes, process.settings.backoff_scale)
+        self._rescuer = Rescuer(process)
+        self._loops: dict[str, WorkerLoop] = {}
+        self._pulses: dict[str, Pulse] = {}
+        self._fallen: dict[str, str] = {}
+        self._exit_now = exit_now
+        self._started_at = time.monotonic()
+        self._refuse_doubles()
+
+    def _refuse_doubles(self) -> None:
+        owners: dict[str, str] = {}
+        for worker in self.workers:
+            for job_type in worker.handlers:
+                if job_type in owners:
+                    raise DragonflyError(
+                        f"Both {owners[job_type]} and {worker.name} take {job_type!r} jobs; "
+                        "one process can run only one of them."
+                    )
+                owners[job_type] = worker.name
+
+    async def run(self) -> int:
+        """Run until the end; the exit code of the process."""
+        self._announce()
+        process = self.process
+        for worker in self.workers:
+            process.wakeups[worker.name] = asyncio.Event()
+        with stop_on_signals(process.stop.request):
+            async with anyio.create_task_group() as services:
+                services.start_soon(self._acks.run)
+                services.start_soon(self._listen)
+                services.start_soon(self._ring_at_stop)
+                services.start_soon(self._leave_the_unstoppable)
+                async with anyio.create_task_group() as alive:
+                    for worker in self.workers:
+                        alive.start_soon(self._keep, worker)
+                await self._acks.drained(SETTLE_SECONDS)
+                services.cancel_scope.cancel()
+        return self._ended()
+
+    def view(self) -> list[WorkerView]:
+        """The workers as they are now."""
+        return [self._view(worker) for worker in self.workers]
+
+    def _view(self, worker: Worker) -> WorkerView:
+        if worker.name in self._fallen:
+            return WorkerView(worker.name, WorkerStatus.ERROR, self._fallen[worker.name], 0)
+        loop = self._loops.get(worker.name)
+        if loop is None:
+            return WorkerView(worker.name, WorkerStatus.STARTING, None, 0)
+        return WorkerView(worker.name, loop.health.status, loop.health.reason, len(loop.running))
+
+    # --- one worker -----------------------------------------------------------------------------
+
+    async def _keep(self, worker: Worker) -> None:
+        """Run a worker, and start it again after a fall, while its budget of restarts lasts."""
+        restarts: deque[float] = deque()
+        settings = self.process.settings
+        number = 0
+        while not self.process.stop.claiming.is_set():
+            number += 1
+            error = await self._live(worker, number)
+            if error is None:
+                break
+            self._fallen[worker.name] = str(error)
+            if self.process.mode is not Mode.FOREVER:
+                break
+            now = time.monotonic()
+            while restarts and now - restarts[0] > RESTART_WINDOW_SECONDS:
+                restarts.popleft()
+            if len(restarts) >= settings.worker_restarts:
+                self.process.events.emit(WorkerGivenUp(worker.name, str(error)))
+                break
+            restarts.append(now)
+            await self._pause_before_restart(worker, len(restarts))
+        del self.process.wakeups[worker.name]
+        self.process.ring()
+
+    async def _pause_before_restart(self, worker: Worker, restarts: int) -> None:
+        settings = self.process.settings
+        pause = RESTART_PAUSE_SECONDS * settings.backoff_scale
+        self.process.events.emit(
+            WorkerRestarting(worker.name, pause, restarts, settings.worker_restarts)
+        )
+        await first_of(self.process.stop.claiming, seconds=pause)
+        if not self.process.stop.claiming.is_set():
+            del self._fallen[worker.name]
+
+    async def _live(self, worker: Worker, number: int) -> Exception | None:
+        """One start of a worker, from its first heartbeat to its last; what it died of."""
+        pulse = Pulse(self.process, self._rescuer)
+        wakeup = self.process.wakeups[worker.name]
+        loop = WorkerLoop(self.process, worker, number, self._acks, wakeup, pulse.nudge)
+        self._loops[worker.name], self._pulses[worker.name] = loop, pulse
+        self.process.events.emit(
+            WorkerStarted(worker.name, loop.worker_id, worker.concurrency, tuple(worker.handlers))
+        )
+        error: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(pulse.run, loop)
+            try:
+                await loop.run()
+            except* CrashLoopError as crashes:
+                error = _leaf(crashes)
+            except* Exception as failures:  # noqa: BLE001 - whatever it died of, the others go on
+                error = _leaf(failures)
+                self.process.events.emit(WorkerFell(worker.name, describe(error)))
+            await loop.settled_within(SETTLE_SECONDS)
+            group.cancel_scope.cancel()
+        if error is not None:
+            await pulse.last_word(loop, WorkerStatus.ERROR, str(error))
+        else:
+            await pulse.last_word(loop, WorkerStatus.STOPPED, None)
+            self.process.events.emit(WorkerStopped(worker.name))
+        return error
+
+    # --- the process ----------------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        process = self.process
+        self.process.events.emit(
+            ProcessStarted(
+                process.process_id,
+                __version__,
+                f"PostgreSQL {process.database.server_version} at {process.database.shown}",
+                process.settings.mode,
+                tuple(worker.name for worker in self.workers),
+            )
+        )
+
+    async def _listen(self) -> None:
+        settings, database = self.process.settings, self.process.database
+        if settings.listen_url is not None:
+            dsn = settings.listen_url.get_secret_value()
+            listener = self._listener(lambda: connect(dsn, "listen"))
+        elif database.pooling is Pooling.TRANSACTION:
+            self.process.events.emit(ListenerUnavailable(settings.poll_seconds))
+            return
+        else:
+            listener = self._listener(lambda: database.connect("listen"))
+        await listener.run()
+
+    def _listener(self, open_connection: Callable[[], object]) -> Listener:
+        return Listener(
+            open_connection,  # type: ignore[arg-type]
+            self.process.events,
+            self._ring,
+            self._cancelled,
+            self.process.settings.backoff_scale,
+        )
+
+    def _ring(self, job_type: str | None) -> None:
+        if job_type is None:
+            self.process.ring()
+            return
+        for worker in self.workers:
+            if job_type in worker.handlers and worker.name in self.process.wakeups:
+                self.process.wakeups[worker.name].set()
+
+    def _cancelled(self, job_id: int) -> None:
+        for loop in self._loops.values():
+            if job_id in loop.held:
+                loop.lose({job_id})
+
+    async def _ring_at_stop(self) -> None:
+        stop = self.process.stop
+        await stop.claiming.wait()
+        self.process.ring()
+        if stop.signal != "drained":
+            running = sum(len(loop.running) for loop in self._loops.values())
+            self.process.events.emit(
+                ProcessStopping(stop.signal or "", running, self.process.settings.grace_seconds)
+            )
+
+    async def _leave_the_unstoppable(self) -> None:
+        """A handler that survives its cancellation keeps its lock: leave; the lease decides."""
+        await self.process.stop.claiming.wait()
+        await self.process.abandoned.wait()
+        await self._acks.drained(SETTLE_SECONDS)
+        for name, pulse in self._pulses.items():
+            if name not in self._fallen:
+                await pulse.last_word(self._loops[name], WorkerStatus.STOPPED, None)
+        code = self._ended()
+        sys.stdout.flush()
+        self._exit_now(code)
+
+    def _ended(self) -> int:
+        code = self._exit_code()
+        self.process.events.emit(ProcessStopped(code, time.monotonic() - self._started_at))
+        return code
+
+    def _exit_code(self) -> int:
+        if self.process.mode is not Mode.FOREVER:
+            unhappy = any(loop.unhappy for loop in self._loops.values())
+            return int(unhappy or bool(self._fallen))
+        all_fell = len(self._fallen) == len(self.workers)
+        return int(all_fell and self.process.stop.signal is None)
+
+
+def _leaf(group: BaseExceptionGroup[Exception]) -> Exception:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, Exception) else RuntimeError(type(error).__name__)

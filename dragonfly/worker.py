@@ -1,0 +1,142 @@
+"""A worker as it is declared: a name, a number of slots, and one handler per job type. Pure."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from dragonfly.errors import ConfigurationError
+from dragonfly.job import Job, Reject, RetryPolicy
+from dragonfly.settings import Settings
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_Params = ParamSpec("_Params")
+_Result = TypeVar("_Result")
+Lifespan = Callable[[Settings], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(slots=True)
+class Handler:
+    """What runs jobs of one type: ``timeout`` in seconds, or None for no limit.
+
+    ``decode`` turns payload JSON into the annotated type, or raises Reject.
+    """
+
+    job_type: str
+    function: Callable[[Job[Any]], Any]
+    payload_type: Any
+    timeout: float | None
+    retry: RetryPolicy
+    is_async: bool = field(init=False)
+    decode: Callable[[str], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.is_async = inspect.iscoroutinefunction(self.function)
+        self.decode = _decoder(self.job_type, self.payload_type)
+
+
+class Worker:
+    """A declaration: which job types it takes, and how many jobs it runs at once.
+
+    ``lifespan(settings)`` is entered once per start; what it yields is ``job.resources``.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        concurrency: int = 1,
+        timeout: float | None = None,
+        lifespan: Lifespan | None = None,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"Worker name {name!r} must be lower-case letters, digits, - and _, "
+                "start with a letter, and be at most 63 long."
+            )
+        if concurrency < 1:
+            raise ConfigurationError(f"Worker {name!r} needs concurrency of at least 1.")
+        self.name = name.replace("_", "-")
+        self.concurrency = concurrency
+        self.timeout = timeout
+        self.lifespan = lifespan
+        self.handlers: dict[str, Handler] = {}
+
+    @property
+    def worker_type(self) -> str:
+        """The name as it stands in ``ops.worker_heartbeats``."""
+        return self.name.replace("-", "_")
+
+    def job(
+        self, job_type: str, *, timeout: float | None = None, retry: RetryPolicy | None = None
+    ) -> Callable[[Callable[_Params, _Result]], Callable[_Params, _Result]]:
+        """Register the decorated function as the handler of ``job_type``.
+
+        It takes one ``Job[PayloadType]``; a plain ``def`` runs in a thread.
+        """
+        if job_type in self.handlers:
+            raise ConfigurationError(f"Worker {self.name!r} has two handlers for {job_type!r}.")
+        if not 1 <= len(job_type) <= 200:
+            raise ConfigurationError(f"Job type {job_type!r} must have 1 to 200 characters.")
+        caller = sys._getframe(1)  # noqa: SLF001 - annotations may name classes local to the caller
+
+        def register(function: Callable[_Params, _Result]) -> Callable[_Params, _Result]:
+            payload_type = _payload_type(function, caller.f_locals)
+            limit = timeout if timeout is not None else self.timeout
+            self.handlers[job_type] = Handler(
+                job_type, typing.cast("Any", function), payload_type, limit, retry or RetryPolicy()
+            )
+            return function
+
+        return register
+
+
+def _payload_type(function: Callable[..., Any], local_names: dict[str, Any]) -> Any:
+    """The ``P`` of the handler's ``Job[P]``; Any if it is not annotated."""
+    parameters = list(inspect.signature(function).parameters)
+    if len(parameters) != 1:
+        raise ConfigurationError(f"Handler {function.__qualname__} must take exactly one job.")
+    try:
+        hints = typing.get_type_hints(function, localns=local_names)
+    except NameError as error:
+        raise ConfigurationError(
+            f"The annotations of handler {function.__qualname__} name {error.name!r}, "
+            "which cannot be found; import it at run time, not under TYPE_CHECKING."
+        ) from None
+    annotation = hints.get(parameters[0])
+    arguments = typing.get_args(annotation)
+    return arguments[0] if typing.get_origin(annotation) is Job and arguments else Any
+
+
+def _decoder(job_type: str, payload_type: Any) -> Callable[[str], Any]:
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic_core import from_json
+
+    if payload_type in (Any, dict) or typing.get_origin(payload_type) is dict:
+        return from_json
+    validate = TypeAdapter(payload_type).validate_json
+
+    def decode(text: str) -> Any:
+        try:
+            return validate(text)
+        except ValidationError as error:
+            raise Reject("PAYLOAD_INVALID", payload_sentence(job_type, error)) from None
+
+    return decode
+
+
+def payload_sentence(job_type: str, error: Any) -> str:
+    """Name each field that does not fit and why, without its value."""
+    problems = error.errors(include_input=False, include_url=False, include_context=False)
+    parts = [
+        f"{'.'.join(str(step) for step in problem['loc']) or 'payload'}: {problem['msg']}"
+        for problem in problems[:5]
+    ]
+    more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+    return f"the payload of {job_type} does not fit: {'; '.join(parts)}{more}"
