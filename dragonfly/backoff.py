@@ -1,4 +1,4 @@
-"""The pause after a failure: 1 s, doubled each time, at most 60 s, ±10 %; ten in a row is a loop."""
+"""The pause after a failure: 1 s, doubled each time, at most 60 s, ±10 %; ten are a crash loop."""
 
 from __future__ import annotations
 

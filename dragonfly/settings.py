@@ -97,7 +97,7 @@ class Settings(BaseSettings):
         ge=0,
         le=3600,
         validation_alias="DRAGONFLY_GRACE_SECONDS",
-        description="Seconds that running jobs get to finish at a stop; less than the platform gives.",
+        description="Seconds in which running jobs may finish at a stop; less than the platform's.",
     )
     worker_restarts: int = Field(
         3,

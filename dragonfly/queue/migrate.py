@@ -35,7 +35,7 @@ _APPLIED = "SELECT number, name, checksum, serves FROM ops.migrations ORDER BY n
 _RECORD = "INSERT INTO ops.migrations (number, name, checksum, serves) VALUES ($1, $2, $3, $4)"
 _FOREIGN = """
 SELECT c.relname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = 'ops' AND c.relname IN ('jobs', 'worker_heartbeats') 
+ WHERE n.nspname = 'ops' AND c.relname IN ('jobs', 'worker_heartbeats')
    AND c.relkind IN ('r', 'p', 'v', 'm')
  ORDER BY c.relname LIMIT 1
 """

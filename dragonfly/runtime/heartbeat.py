@@ -72,15 +72,17 @@ class Pulse:
             await self._rescuer.renewed(conn, now)
         if lost:
             loop.lose(lost)
-        loop.give_back(waiting_longer_than=settings.heartbeat_seconds)
+        loop.ledger.give_back(waiting_longer_than=settings.heartbeat_seconds)
 
     async def _renew(self, conn: Connection, loop: WorkerLoop) -> set[int]:
         """Renew everything held; the ids of jobs that somebody else has by now."""
-        held = list(loop.held.values())
+        held = list(loop.ledger.held.values())
         if not held:
             return set()
         renewed = await store.renew(conn, held, self._process.settings.lease_seconds)
-        missing = [(c.id, c.lock_token) for c in held if c.id not in renewed and c.id in loop.held]
+        missing = [
+            (c.id, c.lock_token) for c in held if c.id not in renewed and c.id in loop.ledger.held
+        ]
         return await store.lost(conn, missing) if missing else set()
 
     def _row(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> Heartbeat:

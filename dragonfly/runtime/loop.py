@@ -1,10 +1,9 @@
-"""One start of one worker: it claims what its slots can run soon, and sees each claim to its end."""
+"""One start of one worker: it claims what its slots can run soon, and sees each to its end."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -15,19 +14,17 @@ from dragonfly.errors import ConfigurationError, CrashLoopError, LoginRefused
 from dragonfly.events import (
     CrashLoopDetected,
     JobAbandoned,
-    JobFinished,
-    JobLockLost,
-    JobsClaimed,
     JobStarted,
 )
-from dragonfly.job import Claim, Finish, JobStatus
+from dragonfly.job import Claim
 from dragonfly.postgres.failures import Failure, classify, describe
 from dragonfly.queue.store import Claimed
-from dragonfly.runtime.acks import Ack, Acks
+from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.claims import Claims
 from dragonfly.runtime.execution import WorkerDesk
 from dragonfly.runtime.health import Health
-from dragonfly.runtime.outcomes import Ending, Verdict, bug, released
+from dragonfly.runtime.ledger import Ledger
+from dragonfly.runtime.outcomes import Ending, Verdict, bug
 from dragonfly.runtime.pace import Pace
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.slots import Deadlines, Interruption, Slot
@@ -40,8 +37,6 @@ TURNS_BETWEEN_YIELDS = 64
 UNCANCELLABLE_SECONDS = 5.0
 # somebody else is claiming what is due: look again soon, not at once
 CONTENDED_SECONDS = 0.02
-
-_GIVEN_BACK = Ending(None, Verdict.NEUTRAL, "released")
 
 
 class WorkerLoop:
@@ -63,13 +58,10 @@ class WorkerLoop:
         self.health = Health(
             worker.name, process.events, process.settings.backoff_scale, self._changed
         )
-        self.held: dict[int, Claim] = {}
-        self.unhappy = False
+        self.ledger = Ledger(process, worker.name, self.worker_id, acks)
         self._notify = changed
         self._acks = acks
         self._pace = Pace(worker.concurrency)
-        self._ready: deque[tuple[float, Claim]] = deque()
-        self._endings: dict[int, tuple[Claim, Ending, float]] = {}
         self._slots: list[Slot] = []
         self._deadlines = Deadlines(())
         self._arrived = asyncio.Event()
@@ -80,8 +72,6 @@ class WorkerLoop:
         self._once_done = False
         self._crash: CrashLoopError | None = None
         self._claims = Claims(process, self.worker_id)
-        self._all_settled = asyncio.Event()
-        self._all_settled.set()
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -146,7 +136,7 @@ class WorkerLoop:
         if self._acks.backlog > ACK_BACKLOG_MOST:
             return 0
         ahead = self._pace.ahead
-        room = self._idle_slots + ahead - len(self._ready)
+        room = self._idle_slots + ahead - self.ledger.waiting
         return room if room > 0 and (self._idle_slots or 2 * room >= ahead) else 0
 
     async def _look(self, want: int) -> None:
@@ -172,7 +162,7 @@ class WorkerLoop:
 
     def _is_drained(self, began: int) -> bool:
         """Nothing was due when ``began`` finishes had been settled; is that so in every worker?"""
-        if self.held:
+        if self.ledger.held:
             return False
         self.process.quiet[self.worker.name] = began
         return self.process.stop_if_drained(self._acks.backlog)
@@ -214,16 +204,9 @@ class WorkerLoop:
         if not claims:
             return
         self._idle.clear()
-        self._all_settled.clear()
-        if self.process.events.wanted(JobsClaimed):
-            ids = tuple(claim.id for claim in claims)
-            self.process.events.emit(JobsClaimed(self.worker.name, ids))
-        now = time.monotonic()
-        for claim in claims:
-            self.held[claim.id] = claim
-            self._ready.append((now, claim))
+        self.ledger.accept(claims)
         if self._is_ending() or self.health.pause_left():
-            self.give_back()
+            self.ledger.give_back()
         self._arrived.set()
 
     # --- running --------------------------------------------------------------------------------
@@ -233,12 +216,12 @@ class WorkerLoop:
         self._turns += 1
         if self._turns % TURNS_BETWEEN_YIELDS == 0:
             await asyncio.sleep(0)
-        while not self._ready:
+        while not self.ledger.waiting:
             if self._closed:
                 return None
             await self._until_work()
-        _, claim = self._ready.popleft()
-        if 2 * len(self._ready) <= self._pace.ahead:
+        claim = self.ledger.start()
+        if 2 * self.ledger.waiting <= self._pace.ahead:
             self.wakeup.set()
         self._started(slot, claim)
         return claim
@@ -246,7 +229,7 @@ class WorkerLoop:
     async def _until_work(self) -> None:
         self._arrived.clear()
         self._idle_slots += 1
-        if self._idle_slots == len(self._slots) and not self._ready:
+        if self._idle_slots == len(self._slots) and not self.ledger.waiting:
             self._idle.set()
         self.wakeup.set()
         try:
@@ -270,15 +253,7 @@ class WorkerLoop:
             self.health.succeeded(claim.job_type)
         else:
             ending = self._judge(slot, claim, ending)
-        if claim.id not in self.held:
-            return  # lost meanwhile
-        self._endings[claim.id] = (claim, ending, seconds)
-        if ending.finish is not None:
-            self._acks.put(Ack(ending.finish, self.worker_id, self._settled))
-        elif ending.verdict is Verdict.SUCCESS:
-            self._settle(claim.id, JobStatus.COMPLETED)
-        else:
-            self._settle(claim.id, None)
+        self.ledger.conclude(claim, ending, seconds)
 
     def _judge(self, slot: Slot, claim: Claim, ending: Ending) -> Ending:
         reason = ending.reason or ""
@@ -289,7 +264,7 @@ class WorkerLoop:
                 return self._configuration_failed(slot, claim, ending, reason)
             case Verdict.AWAY:
                 self.health.database_away(reason)
-                self.give_back()
+                self.ledger.give_back()
             case Verdict.COUNTED:
                 self._counted(slot, reason)
         if ending.verdict is not Verdict.SUCCESS:
@@ -301,7 +276,7 @@ class WorkerLoop:
         age = time.perf_counter() - slot.started
         if not self.health.failed(time.monotonic() - age, reason):
             return
-        self.give_back()
+        self.ledger.give_back()
         if self.health.backoff.crash_looping and self._crash is None:
             failures = self.health.backoff.consecutive_failures
             self.process.events.emit(CrashLoopDetected(self.worker.name, failures, reason))
@@ -315,74 +290,19 @@ class WorkerLoop:
     ) -> Ending:
         pause = self.health.circuit_pause(claim.job_type)
         if self.health.opened(claim.job_type, claim.id, reason):
-            self.give_back(claim.job_type)
+            self.ledger.give_back(claim.job_type)
             finish = ending.finish and ending.finish._replace(delay=pause)
             return Ending(finish, ending.verdict, ending.outcome, reason)
         retry = self.worker.handlers[claim.job_type].retry
         self._counted(slot, reason)
         return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retry)
 
-    # --- settling -------------------------------------------------------------------------------
-
-    def _settled(self, finish: Finish, status: JobStatus | None) -> None:
-        """The finish is durable; None: the lock was lost before it could be written."""
-        self._settle(finish.job_id, status)
-
-    def _settle(self, job_id: int, status: JobStatus | None) -> None:
-        claim = self.held.pop(job_id, None)
-        known = self._endings.pop(job_id, None)
-        if claim is None:
-            return
-        self.process.settle(claim)
-        if status is None:
-            self.process.events.emit(JobLockLost(self.worker.name, job_id, claim.job_type))
-        elif known is not None:
-            self._report(known, status)
-        if not self.held:
-            self._all_settled.set()
-        if not self.held or self._acks.backlog >= ACK_BACKLOG_MOST:
-            self.wakeup.set()
-
-    def _report(self, known: tuple[Claim, Ending, float], status: JobStatus) -> None:
-        claim, ending, seconds = known
-        outcome = ending.outcome if status is JobStatus.PENDING else status.value
-        if outcome in {"failed", "retried"} or ending.verdict is Verdict.CONFIGURATION:
-            self.unhappy = True
-        if self.process.events.wanted(JobFinished):
-            self.process.events.emit(
-                JobFinished(
-                    self.worker.name,
-                    claim.id,
-                    claim.job_type,
-                    outcome,
-                    seconds,
-                    claim.attempt,
-                    ending.reason,
-                )
-            )
-
-    def give_back(self, job_type: str | None = None, *, waiting_longer_than: float = 0.0) -> None:
-        """Return claimed jobs that no slot has started: all, of a type, or those that wait long."""
-        before = time.monotonic() - waiting_longer_than
-        kept: deque[tuple[float, Claim]] = deque()
-        for accepted, claim in self._ready:
-            if accepted <= before and job_type in {None, claim.job_type}:
-                self._endings[claim.id] = (
-                    claim, Ending(None, Verdict.NEUTRAL, "released"), 0.0,
-                )  # fmt: skip
-                self._acks.put(Ack(released(claim), self.worker_id, self._settled))
-            else:
-                kept.append((accepted, claim))
-        self._ready = kept
-
     def lose(self, job_ids: set[int]) -> None:
         """These jobs have another holder now, or none: stop working on them."""
-        self._ready = deque(item for item in self._ready if item[1].id not in job_ids)
         for slot in self.running:
             if slot.claim is not None and slot.claim.id in job_ids:
                 slot.interrupt(Interruption.LOST)
-        for job_id in job_ids & self.held.keys() - self._endings.keys():
-            self._settle(job_id, None)
+        self.ledger.lose(job_ids)
 
     # --- stopping -------------------------------------------------------------------------------
 
@@ -391,7 +311,7 @@ class WorkerLoop:
         stop = self.process.stop
         if self._crash is None:
             await first_of(self._idle, stop.claiming)
-        self.give_back()
+        self.ledger.give_back()
         if not self._idle.is_set():
             await first_of(self._idle, stop.now, seconds=self.process.settings.grace_seconds)
         for slot in self.running:
@@ -402,12 +322,6 @@ class WorkerLoop:
         self._closed = True
         self._arrived.set()
         await self._claims.close()
-
-    async def settled_within(self, seconds: float) -> bool:
-        """Wait until the ends of all jobs are durable; False if that took longer."""
-        with anyio.move_on_after(seconds):
-            await self._all_settled.wait()
-        return not self.held
 
     def _abandon(self) -> None:
         for slot in self.running:

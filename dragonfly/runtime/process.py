@@ -85,14 +85,20 @@ class Process:
         for wakeup in self.wakeups.values():
             wakeup.set()
 
-    def settle(self, claim: Claim) -> None:
-        """A claimed job came to its end: what waited for that may go on."""
+    def settle(self, worker: str, claim: Claim, *, last: bool) -> None:
+        """A claimed job came to its end (``last``: of all that its worker held).
+
+        Who waits for that is rung: the worker when it holds nothing more, everybody when a drain
+        depends on it or a suspect made room for the next.
+        """
         self.settled += 1
         if claim.lock_token in self.suspects:
             self.suspects.discard(claim.lock_token)
             self.ring()
         elif self.mode is Mode.DRAIN:
             self.ring()
+        elif last and worker in self.wakeups:
+            self.wakeups[worker].set()
 
     def stop_if_drained(self, unwritten: int) -> bool:
         """Stop if every living worker has looked in vain since the last finish."""

@@ -66,12 +66,13 @@ class Slot:
         while True:
             self._scope, self.cause = anyio.CancelScope(), None
             with self._scope:
-                while (claim := await self._take(self)) is not None:
-                    await self._execute(claim)
-                    if self.cause is not None:
-                        break
-                else:
-                    return
+                await self._serve()
+            if self.cause is None:
+                return
+
+    async def _serve(self) -> None:
+        while self.cause is None and (claim := await self._take(self)) is not None:
+            await self._execute(claim)
 
     def interrupt(self, cause: Interruption) -> None:
         """Cancel the handler that runs here."""

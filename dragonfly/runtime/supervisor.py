@@ -169,7 +169,7 @@ class Supervisor:
             except* Exception as failures:  # noqa: BLE001 - whatever it died of, the others go on
                 error = _leaf(failures)
                 self.process.events.emit(WorkerFell(worker.name, describe(error)))
-            await loop.settled_within(SETTLE_SECONDS)
+            await loop.ledger.settled_within(SETTLE_SECONDS)
             group.cancel_scope.cancel()
         if error is not None:
             await pulse.last_word(loop, WorkerStatus.ERROR, str(error))
@@ -223,7 +223,7 @@ class Supervisor:
 
     def _cancelled(self, job_id: int) -> None:
         for loop in self._loops.values():
-            if job_id in loop.held:
+            if job_id in loop.ledger.held:
                 loop.lose({job_id})
 
     async def _ring_at_stop(self) -> None:
@@ -255,7 +255,7 @@ class Supervisor:
 
     def _exit_code(self) -> int:
         if self.process.mode is not Mode.FOREVER:
-            unhappy = any(loop.unhappy for loop in self._loops.values())
+            unhappy = any(loop.ledger.unhappy for loop in self._loops.values())
             return int(unhappy or bool(self._fallen))
         all_fell = len(self._fallen) == len(self.workers)
         return int(all_fell and self.process.stop.signal is None)
