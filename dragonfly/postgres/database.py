@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,9 +46,16 @@ class Database:
     def shown(self) -> str:
         return shown(self.dsn)
 
-    async def connect(self, purpose: str) -> Connection:
-        """A connection of its own; ``purpose`` is what ``pg_stat_activity`` shows of it."""
-        return await connect(self.dsn, purpose, cached=self.pooling is Pooling.SESSION)
+    async def connect(self, purpose: str, session: Mapping[str, str] | None = None) -> Connection:
+        """A connection of its own; ``purpose`` is what ``pg_stat_activity`` shows of it.
+
+        The ``session`` parameters are set where a session is ours, and left alone behind a
+        transaction pooler, where they would hit somebody else.
+        """
+        conn = await connect(self.dsn, purpose, cached=self.pooling is Pooling.SESSION)
+        if session and self.pooling is Pooling.SESSION:
+            await conn.execute("; ".join(f"SET {name} = '{v}'" for name, v in session.items()))
+        return conn
 
     @asynccontextmanager
     async def pool(self, size: int) -> AsyncIterator[Pool]:

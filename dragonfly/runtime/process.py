@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING
 
 from dragonfly.events import Events
 from dragonfly.job import Claim
-from dragonfly.postgres.database import Database, Pooling
+from dragonfly.postgres.database import Database
 from dragonfly.postgres.line import Line
 from dragonfly.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncpg import Connection, Pool
+    from asyncpg import Pool
 
 # every internal statement is bounded: a half-open socket raises nothing by itself
 STATEMENT_SECONDS = 10.0
-LOCK_WAIT = "1s"
+# Where sessions are our own: the queue's few statements are planned once (planning a claim takes as
+# long as running it), never compiled, and never wait long for a row that somebody has locked.
+_QUEUE_SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off", "lock_timeout": "1s"}
 
 
 class Mode(Enum):
@@ -115,17 +117,10 @@ async def open_process(
 ) -> AsyncIterator[Process]:
     """Open the pool and name the lines; each line connects when it is first used."""
 
-    async def connect_finishes() -> Connection:
-        conn = await database.connect("finish")
-        if database.pooling is Pooling.SESSION:
-            # one row that somebody has locked must not hold up the other finishes
-            await conn.execute(f"SET lock_timeout = '{LOCK_WAIT}'")
-        return conn
-
-    claims = Line(lambda: database.connect("claim"), STATEMENT_SECONDS)
-    finishes = Line(connect_finishes, STATEMENT_SECONDS)
     patience = min(STATEMENT_SECONDS, settings.lease_seconds / 4)
-    heartbeats = Line(lambda: database.connect("heartbeat"), patience)
+    claims = Line(lambda: database.connect("claim", _QUEUE_SESSION), STATEMENT_SECONDS)
+    finishes = Line(lambda: database.connect("finish", _QUEUE_SESSION), STATEMENT_SECONDS)
+    heartbeats = Line(lambda: database.connect("heartbeat", _QUEUE_SESSION), patience)
     async with database.pool(settings.pool_size) as pool:
         try:
             yield Process(settings, database, pool, claims, finishes, heartbeats, events, mode)

@@ -95,7 +95,7 @@ create function ops.enqueue_job(
     parent_id       bigint default null
 ) returns bigint
     language plpgsql security definer set search_path = '' as $$
-#variable_conflict use_variable
+#variable_conflict use_column
 declare
     new_id bigint;
 begin
