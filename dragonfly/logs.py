@@ -19,7 +19,7 @@ from dragonfly import events as e
 if TYPE_CHECKING:
     from loguru import Message
 
-_TEXT = "<dim>{time:HH:mm:ss}</dim> <level>{level: <8}</level> {message}\n{exception}"
+_TEXT = "<dim>{time:HH:mm:ss}</dim> <level>{level: <8}</level> {message}"
 
 
 def set_up(log_format: str, level: str) -> None:

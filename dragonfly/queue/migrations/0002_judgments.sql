@@ -222,6 +222,7 @@ create table civil.intake_rejected_rows (
     batch_id uuid not null,
     row_no integer not null,
     line_no integer not null,
+    -- what rejects the row; what is only odd about it stands in intake_row_results
     codes text[] not null,
     -- [{code, message, severity, column, cell}]; no message repeats what the cell holds
     messages jsonb not null,

@@ -142,6 +142,8 @@ create table civil.enforcement_plans (
     -- dollars as strings: {principal, interest, total, per_diem, as_of, …}
     balance jsonb not null check (jsonb_typeof(balance) = 'object'),
     requested_by text,
+    -- the job that made it; jobs are pruned, plans are not
+    job_id bigint,
     superseded_by uuid references civil.enforcement_plans deferrable initially deferred,
     superseded_at timestamptz,
     unique (judgment_id, plan_no),

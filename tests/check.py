@@ -1,0 +1,72 @@
+"""Runs what CI runs: ``python -m tests.check``; ``--fix`` first mends what a tool can mend."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+_PYTHON = (sys.executable, "-m")
+
+FIXES = {
+    "lint": (*_PYTHON, "ruff", "check", "--fix", "--quiet", "."),
+    "format": (*_PYTHON, "ruff", "format", "--quiet", "."),
+    "env example": (*_PYTHON, "tests.env_example"),
+}
+# the tests come last, so that pytest's closing line closes the run
+CHECKS = {
+    "lint": (*_PYTHON, "ruff", "check", "."),
+    "format": (*_PYTHON, "ruff", "format", "--check", "."),
+    "types": (*_PYTHON, "mypy"),
+    "layers": (str(Path(sys.executable).with_name("lint-imports")),),
+}
+
+
+def main() -> int:
+    """Run every step, also after one that failed; 1 if any did."""
+    parser = argparse.ArgumentParser(prog="python -m tests.check", description=__doc__)
+    parser.add_argument("--fix", action="store_true", help="format, and mend what can be mended")
+    parser.add_argument("pytest", nargs="*", metavar="PATH", help="only these tests")
+    asked = parser.parse_args()
+    if asked.fix:
+        for name, command in FIXES.items():
+            _run(f"fix {name}", command)
+    failed = [name for name, command in CHECKS.items() if not _run(name, command)]
+    if failed:
+        _say(f"failed so far: {', '.join(failed)}")
+    tests_passed = _passes((*_PYTHON, "pytest", *_pytest_options(), *asked.pytest))
+    if failed:
+        _say(f"failed: {', '.join(failed if tests_passed else [*failed, 'tests'])}")
+    return int(bool(failed) or not tests_passed)
+
+
+def _pytest_options() -> list[str]:
+    options = ["--numprocesses", "2"]
+    if os.environ.get("CI") == "true":
+        options += ["-p", "tests.no_skips"]
+    return options
+
+
+def _run(name: str, command: tuple[str, ...]) -> bool:
+    """Run one step and print its line: its name, how it went, seconds."""
+    start = time.monotonic()
+    passed = _passes(command)
+    _say(f"{name:<12} {'ok' if passed else 'FAILED':<7} {time.monotonic() - start:5.1f} s")
+    return passed
+
+
+def _passes(command: tuple[str, ...]) -> bool:
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 0
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
