@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import anyio.to_thread
+
 from dragonfly.queue.store import enqueue, enqueue_many
 
 if TYPE_CHECKING:
@@ -24,7 +26,8 @@ OUTCOMES = ("loaded", "updated", "unchanged", "duplicate", "rejected", "review")
 # Every third judgment that a court's record can confirm: the clerk read it, the client signed.
 _CONFIRM = """
 WITH confirmed AS (
-    SELECT j.judgment_id, j.plaintiff_id, row_number() OVER (ORDER BY j.index_key, j.judgment_id) AS n,
+    SELECT j.judgment_id, j.plaintiff_id,
+           row_number() OVER (ORDER BY j.index_key, j.judgment_id) AS n,
            coalesce((SELECT bool_and(p.kind = 'person') FROM civil.judgment_parties p
                       WHERE p.judgment_id = j.judgment_id AND p.role = 'debtor'), false) AS natural
       FROM civil.judgments j
@@ -52,8 +55,8 @@ _LEARN = """
 INSERT INTO civil.debtor_intelligence
        (judgment_id, debtor_seq, kind, value, source, obtained_at, confidence, verified_by,
         verified_at, permissible_purpose)
-SELECT judgment_id, 1, kind, value::jsonb, 'demonstration', now(), 90, 'demonstration clerk', now(),
-       'collection of a judgment'
+SELECT judgment_id, 1, kind, value::jsonb, 'demonstration', now(), 90, 'demonstration clerk',
+       now(), 'collection of a judgment'
   FROM unnest($1::uuid[], $2::text[], $3::text[]) AS learnt (judgment_id, kind, value)
 """
 _DOCKET = """
@@ -73,11 +76,15 @@ _NOT_SERVING: dict[str, Any] = {"active": False}
 
 async def deliver(conn: Connection, intake_root: Path) -> int:
     """Put the bundled export into the intake folder and enqueue the job that loads it."""
+    await anyio.to_thread.run_sync(_copy_sample, intake_root)
+    return await enqueue(conn, "simplicity_ingest", {"file_path": SAMPLE})
+
+
+def _copy_sample(intake_root: Path) -> None:
     intake_root.mkdir(parents=True, exist_ok=True)
     source = resources.files("dragonfly.judgments") / "data" / SAMPLE
     with resources.as_file(source) as path:
         shutil.copyfile(path, intake_root / SAMPLE)
-    return await enqueue(conn, "simplicity_ingest", {"file_path": SAMPLE})
 
 
 async def deliver_again(conn: Connection) -> int:
@@ -91,7 +98,7 @@ async def confirm(conn: Connection) -> int:
     async with conn.transaction():
         ids = [row["judgment_id"] for row in await conn.fetch(_CONFIRM)]
         learnt = list(_facts(ids))
-        await conn.execute(_LEARN, *(list(column) for column in zip(*learnt, strict=True)))
+        await conn.execute(_LEARN, *map(list, zip(*learnt, strict=True)))
         await conn.execute(_DOCKET, ids)
         payloads = [{"judgment_id": str(each), "trigger": "intel_changed"} for each in ids]
         await enqueue_many(conn, "enforcement_action", payloads)
