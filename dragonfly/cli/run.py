@@ -8,7 +8,7 @@ import click
 from dragonfly.cli.asyncs import run_async
 from dragonfly.cli.reach import reach_database
 from dragonfly.cli.registry import find_workers
-from dragonfly.events import Events
+from dragonfly.events import DatabaseAway, Events
 from dragonfly.logs import log_events, set_up
 from dragonfly.postgres.database import close
 from dragonfly.queue.migrate import require_schema
@@ -50,7 +50,13 @@ async def supervise(settings: Settings, workers: list[Worker], mode: Mode) -> in
     """Reach the database, refuse a schema that does not fit, and run; the exit code."""
     events = Events()
     log_events(events)
-    async with reach_database(settings) as database:
+
+    def waiting(reason: str, seconds: float) -> None:
+        events.emit(DatabaseAway("start", reason, seconds))
+
+    # a platform that restarts the process would give up sooner than the database comes back
+    patience = waiting if mode is Mode.FOREVER else None
+    async with reach_database(settings, waiting=patience) as database:
         conn = await database.connect("start")
         try:
             await require_schema(conn)

@@ -18,6 +18,7 @@ from dragonfly.errors import TransactionAborted
 if TYPE_CHECKING:
     from asyncpg import Connection
 
+COMMIT_SECONDS = 30.0
 ROLLBACK_SECONDS = 5.0
 
 Fence = Callable[[], Awaitable[None]]
@@ -35,8 +36,8 @@ async def transaction(conn: Connection, *, fence: Fence | None = None) -> AsyncI
     try:
         yield
         await _prove(conn, fence)
-        # a commit whose answer is awaited no longer would leave nobody knowing what happened
-        with anyio.CancelScope(shield=True):
+        # cut off here, nobody would know whether it happened
+        with anyio.fail_after(COMMIT_SECONDS, shield=True):
             await work.commit()
     except BaseException:
         await roll_back(conn, work)
