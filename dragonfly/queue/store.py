@@ -175,11 +175,13 @@ async def unclaim(conn: Connection, tokens: Sequence[int]) -> list[int]:
 
 async def complete(conn: Connection, finishes: Sequence[Finish]) -> dict[int, JobStatus]:
     """Write ordinary successes; returns those that were still ours, and not locked by others."""
+    results = [finish.result for finish in finishes]
     rows = await conn.fetch(
         sql.COMPLETE,
         [finish.job_id for finish in finishes],
         [finish.lock_token for finish in finishes],
-        [finish.result for finish in finishes],
+        # unnest() fills a shorter array up with nulls, and asyncpg looks at each element it sends
+        results if any(result is not None for result in results) else [],
     )
     return {row["id"]: JobStatus.COMPLETED for row in rows}
 

@@ -31,6 +31,7 @@ class Ledger:
         self._worker = worker
         self._worker_id = worker_id
         self._acks = acks
+        self._tells_finishes = process.events.wanted(JobFinished)
         self._waiting: deque[tuple[float, Claim]] = deque()
         self._endings: dict[int, tuple[Claim, Ending, float]] = {}
         self._empty = asyncio.Event()
@@ -56,13 +57,13 @@ class Ledger:
         """The claim that has waited longest."""
         return self._waiting.popleft()[1]
 
-    def conclude(self, claim: Claim, ending: Ending, seconds: float) -> None:
+    def conclude(self, claim: Claim, ending: Ending, finish: Finish | None, seconds: float) -> None:
         """Its handler is done, after ``seconds``: pass on what is to be written."""
         if claim.id not in self.held:
             return  # it was lost meanwhile
         self._endings[claim.id] = (claim, ending, seconds)
-        if ending.finish is not None:
-            self._acks.put(Ack(ending.finish, self._worker_id, self._settled))
+        if finish is not None:
+            self._acks.put(Ack(finish, self._worker_id, self._settled))
         else:
             done = ending.verdict is Verdict.SUCCESS
             self._settle(claim.id, JobStatus.COMPLETED if done else None)
@@ -112,7 +113,7 @@ class Ledger:
         outcome = ending.outcome if status is JobStatus.PENDING else status.value
         if outcome in {"failed", "retried"} or ending.verdict is Verdict.CONFIGURATION:
             self.unhappy = True
-        if self._process.events.wanted(JobFinished):
+        if self._tells_finishes:
             event = JobFinished(
                 self._worker,
                 claim.id,

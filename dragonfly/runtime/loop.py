@@ -16,7 +16,7 @@ from dragonfly.events import (
     JobAbandoned,
     JobStarted,
 )
-from dragonfly.job import Claim
+from dragonfly.job import Claim, Finish
 from dragonfly.postgres.failures import Failure, classify, describe
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.acks import Acks
@@ -27,7 +27,7 @@ from dragonfly.runtime.ledger import Ledger
 from dragonfly.runtime.outcomes import Ending, Verdict, bug
 from dragonfly.runtime.pace import Pace
 from dragonfly.runtime.process import Mode, Process
-from dragonfly.runtime.slots import Deadlines, Interruption, Slot
+from dragonfly.runtime.slots import COMPLETED, Deadlines, Interruption, Slot
 from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
@@ -68,6 +68,8 @@ class WorkerLoop:
         self._idle = asyncio.Event()
         self._idle_slots = 0
         self._turns = 0
+        self._low_water = 0
+        self._tells_starts = process.events.wanted(JobStarted)
         self._closed = False
         self._once_done = False
         self._crash: CrashLoopError | None = None
@@ -136,6 +138,7 @@ class WorkerLoop:
         if self._acks.backlog > ACK_BACKLOG_MOST:
             return 0
         ahead = self._pace.ahead
+        self._low_water = ahead // 2
         room = self._idle_slots + ahead - self.ledger.waiting
         return room if room > 0 and (self._idle_slots or 2 * room >= ahead) else 0
 
@@ -221,7 +224,7 @@ class WorkerLoop:
                 return None
             await self._until_work()
         claim = self.ledger.start()
-        if 2 * self.ledger.waiting <= self._pace.ahead:
+        if self.ledger.waiting <= self._low_water:
             self.wakeup.set()
         self._started(slot, claim)
         return claim
@@ -242,18 +245,21 @@ class WorkerLoop:
         timeout = self.worker.handlers[claim.job_type].timeout
         if timeout is not None:
             self._deadlines.watch(slot, timeout)
-        if self.process.events.wanted(JobStarted):
+        if self._tells_starts:
             event = JobStarted(self.worker.name, claim.id, claim.job_type, claim.attempt)
             self.process.events.emit(event)
 
-    def _ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
+    def _ended(
+        self, slot: Slot, claim: Claim, ending: Ending, finish: Finish | None, seconds: float
+    ) -> None:
         """A handler is done: judge the worker by it, and pass the finish on."""
         self._pace.ran(seconds)
-        if ending.verdict is Verdict.SUCCESS and ending.finish is not None:
+        if ending is COMPLETED:
             self.health.succeeded(claim.job_type)
         else:
             ending = self._judge(slot, claim, ending)
-        self.ledger.conclude(claim, ending, seconds)
+            finish = ending.finish
+        self.ledger.conclude(claim, ending, finish, seconds)
 
     def _judge(self, slot: Slot, claim: Claim, ending: Ending) -> Ending:
         reason = ending.reason or ""

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from dragonfly.job import Claim, Job, RetryPolicy
+from dragonfly.job import Claim, Finish, Job, RetryPolicy
 from dragonfly.runtime.execution import WorkerDesk
 from dragonfly.runtime.outcomes import (
     Ending,
@@ -22,7 +22,8 @@ from dragonfly.runtime.outcomes import (
 )
 from dragonfly.worker import Handler, Worker
 
-_COMPLETED = Ending(None, Verdict.SUCCESS, "completed")
+# every success shares it: making one a job would be a tenth of a short job's cost
+COMPLETED = Ending(None, Verdict.SUCCESS, "completed")
 
 
 class Interruption(Enum):
@@ -48,7 +49,7 @@ class Slot:
         worker: Worker,
         desk: WorkerDesk,
         take: Callable[[Slot], Awaitable[Claim | None]],
-        ended: Callable[[Slot, Claim, Ending, float], None],
+        ended: Callable[[Slot, Claim, Ending, Finish | None, float], None],
     ) -> None:
         self._worker = worker
         self._desk = desk
@@ -86,23 +87,26 @@ class Slot:
         try:
             self._job = job = self._desk.open(handler, claim)
             finish = await self._desk.run(handler, job)
-            ending = _COMPLETED if finish is None else Ending(finish, Verdict.SUCCESS, "completed")
+            ending = COMPLETED
         except asyncio.CancelledError as error:
             if not self._is_cancelled():  # the handler let somebody else's cancellation out
                 ending = self._ending(claim, handler.retry, error)
             else:
-                self._close(claim, self._interrupted(claim, handler))
+                ending = self._interrupted(claim, handler)
+                self._close(claim, ending, ending.finish)
                 raise
+            finish = ending.finish
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure has its row in the table
             ending = self._ending(claim, handler.retry, error)
-        self._close(claim, ending)
+            finish = ending.finish
+        self._close(claim, ending, finish)
 
     def _is_cancelled(self) -> bool:
         return self._scope.cancel_called or anyio.current_effective_deadline() == -math.inf
 
-    def _close(self, claim: Claim, ending: Ending) -> None:
+    def _close(self, claim: Claim, ending: Ending, finish: Finish | None) -> None:
         self.claim, self._job, self.deadline = None, None, math.inf
-        self._ended(self, claim, ending, time.perf_counter() - self.started)
+        self._ended(self, claim, ending, finish, time.perf_counter() - self.started)
 
     def _ending(self, claim: Claim, retry: RetryPolicy, error: BaseException) -> Ending:
         if self._job is not None and self._job.finished:
@@ -112,7 +116,7 @@ class Slot:
 
     def _interrupted(self, claim: Claim, handler: Handler) -> Ending:
         if self._job is not None and self._job.finished:
-            return _COMPLETED
+            return COMPLETED
         if self.cause is Interruption.TIMEOUT:
             return ending_of(claim, HandlerTimeout(handler.timeout or 0.0), handler.retry)
         if self.cause is Interruption.LOST:
