@@ -60,14 +60,14 @@ class Recorder:
 
 def settings(**changes: Any) -> Settings:
     """Quick settings for tests, independent of this machine's environment."""
-    defaults = {
+    quick: dict[str, Any] = {
         "backoff_scale": 0.01,
         "heartbeat_seconds": 0.2,
         "lease_seconds": 2,
         "poll_seconds": 1,
         "grace_seconds": 5,
     }
-    return Settings.model_construct(**(Settings().model_dump() | defaults | changes))
+    return Settings(**(quick | changes))
 
 
 @asynccontextmanager

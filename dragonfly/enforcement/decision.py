@@ -75,7 +75,7 @@ class Decision:
 def decide(facts: EnforcementFacts, law: LegalParameters) -> Decision:
     """Decide what to do about a judgment on ``facts.as_of``; no I/O, no clock.
 
-    Raises LegalParameterError when a number the law must give is not on file for that day.
+    Raises LegalParameterMissing when a number the law must give is not on file for that day.
     """
     situation = situation_of(facts, law)
     blockers = blockers_of(situation)

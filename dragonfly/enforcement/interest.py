@@ -26,10 +26,9 @@ class Rates:
     before: Decimal | None = None
     changed_on: date | None = None
 
-    def applied_at(self, received_on: date) -> Decimal:
-        if self.before is None or self.changed_on is None or received_on >= self.changed_on:
-            return self.yearly
-        return self.before
+    def keeps(self, received_on: date) -> bool:
+        """True if a payment of that day stays applied at the older rate."""
+        return self.changed_on is not None and received_on < self.changed_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def per_diem(principal: Decimal, rate: Decimal) -> Decimal:
 def rates_for(judgment: Judgment, entry: date, consumer: bool, law: LegalParameters) -> Rates:
     """The rate that a judgment bears; a contract's rate only if the judgment itself says so.
 
-    Raises LegalParameterError for an entry older than the oldest rate known.
+    Raises LegalParameterMissing for an entry older than the oldest rate known.
     """
     if judgment.contract_rate is not None and judgment.contract_rate_in_judgment:
         return Rates(judgment.contract_rate)
@@ -123,7 +122,7 @@ def rates_for(judgment: Judgment, entry: date, consumer: bool, law: LegalParamet
 
 @dataclass(slots=True)
 class _Ledger:
-    """The running account; ``kept`` is interest at the rate applied, ``owed`` at today's rate."""
+    """The running account; ``owed`` is unpaid interest, ``kept`` the same at the older rate."""
 
     rates: Rates
     since: date
@@ -132,21 +131,21 @@ class _Ledger:
     owed: Decimal = ZERO
 
     def run_to(self, day: date) -> None:
-        self.kept += simple_interest(self.principal, self.rates.applied_at(day), self.since, day)
+        older = self.rates.before or self.rates.yearly
+        self.kept += simple_interest(self.principal, older, self.since, day)
         self.owed += simple_interest(self.principal, self.rates.yearly, self.since, day)
         self.since = day
 
     def apply(self, payment: Payment) -> AppliedPayment:
         days = (payment.received_on - self.since).days
         self.run_to(payment.received_on)
-        first_new_rate = payment.received_on >= (self.rates.changed_on or payment.received_on)
-        accrued = self.owed if first_new_rate else self.kept
+        accrued = self.kept if self.rates.keeps(payment.received_on) else self.owed
         to_interest = min(payment.amount, accrued)
         to_principal = min(payment.amount - to_interest, self.principal)
         self.principal -= to_principal
         # Interest lawfully collected at the older rate is kept, never credited to a later day.
         self.owed = max(self.owed - to_interest, ZERO)
-        self.kept = self.owed if first_new_rate else self.kept - to_interest
+        self.kept -= to_interest
         unspent = payment.amount - to_interest - to_principal
         return AppliedPayment(
             payment.payment_id, payment.received_on, days, to_interest, to_principal, unspent

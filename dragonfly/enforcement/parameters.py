@@ -10,7 +10,7 @@ from decimal import Decimal
 from dragonfly.errors import ConfigurationError
 
 
-class LegalParameterError(ConfigurationError):
+class LegalParameterMissing(ConfigurationError):
     """No row of ``civil.legal_parameters`` covers the day on which a number is needed."""
 
 
@@ -61,11 +61,11 @@ class LegalParameters:
         return max(holding, key=lambda row: row.effective_from, default=None)
 
     def value(self, name: str, on: date, region: str = "") -> Decimal:
-        """The number in force on a day; raises LegalParameterError naming what to load."""
+        """The number in force on a day; raises LegalParameterMissing naming what to load."""
         row = self.find(name, on, region)
         if row is None:
             where = f" for region {region!r}" if region else ""
-            raise LegalParameterError(
+            raise LegalParameterMissing(
                 f"The legal parameter {name!r}{where} has no value on {on.isoformat()}; "
                 "add a row to civil.legal_parameters."
             )

@@ -267,24 +267,24 @@ async def store_plan(
         plan_no = current["plan_no"] + 1
         await conn.execute(_SUPERSEDE_PLAN, current["plan_id"], plan_id)
         await conn.execute(_CANCEL_UNSIGNED, judgment_id, decision.as_of)
-    await conn.execute(
-        _INSERT_PLAN,
-        plan_id,
-        judgment_id,
-        plan_no,
+    new = (plan_id, judgment_id, plan_no)
+    await conn.execute(_INSERT_PLAN, *new, *_columns(decision), requested_by, job_id)
+    await _insert_actions(conn, judgment_id, plan_id, decision)
+    return StoredPlan(plan_id, changed=True)
+
+
+def _columns(decision: Decision) -> tuple[Any, ...]:
+    considered = [{"row": f.row, "fired": f.fired, "why": f.why} for f in decision.considered]
+    return (
         decision.as_of,
         canonical_json(decision.basis),
         decision.decision_hash,
         decision.rules_version,
         decision.outcome,
         json.dumps(blockers_json(decision)),
-        json.dumps([{"row": f.row, "fired": f.fired, "why": f.why} for f in decision.considered]),
+        json.dumps(considered),
         json.dumps(balance_json(decision.account)),
-        requested_by,
-        job_id,
     )
-    await _insert_actions(conn, judgment_id, plan_id, decision)
-    return StoredPlan(plan_id, changed=True)
 
 
 async def _insert_actions(

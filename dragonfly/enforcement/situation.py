@@ -144,7 +144,7 @@ def _is_letter(past: PastAction) -> bool:
 
 
 def situation_of(facts: EnforcementFacts, law: LegalParameters) -> Situation:
-    """Read the facts against the law of their day; raises LegalParameterError."""
+    """Read the facts against the law of their day; raises LegalParameterMissing."""
     account = account_of(facts.judgment, facts.payments, facts.as_of, law)
     due = account.outgoing.total
     refused = {

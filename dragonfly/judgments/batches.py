@@ -187,13 +187,17 @@ UPDATE civil.intake_batches
 _MARK_LOADING = "UPDATE civil.intake_batches SET status = 'loading' WHERE batch_id = $1"
 
 # back to where validation begins; the budget of the whole file stays judged
-_REOPEN = (
-    "UPDATE civil.intake_batches SET status = 'staged', completed_at = NULL WHERE batch_id = $1"
-)
+_REOPEN = """
+UPDATE civil.intake_batches
+   SET status = 'staged', completed_at = NULL,
+       as_of = (clock_timestamp() AT TIME ZONE 'America/New_York')::date
+ WHERE batch_id = $1
+"""
 
 _MAKE_REAL = """
 UPDATE civil.intake_batches
-   SET mode = 'load', status = 'staged', validated_at = NULL, completed_at = NULL
+   SET mode = 'load', status = 'staged', validated_at = NULL, completed_at = NULL,
+       as_of = (clock_timestamp() AT TIME ZONE 'America/New_York')::date
  WHERE batch_id = $1
 """
 

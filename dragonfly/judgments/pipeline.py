@@ -181,7 +181,7 @@ async def _keep_rows(conn: Connection, batch: Batch, spool: Path, found: Survey)
 
 async def _validate(host: Host, batch: Batch) -> None:
     """Judge every row that has no verdict yet; then the file as a whole."""
-    examiner = await _examiner(host, batch)
+    examiner = _examiner(batch)
     after, total = 0, batch.rows_total or 1
     while True:
         async with host.transaction() as conn:
@@ -214,7 +214,7 @@ async def _close_validation(host: Host, batch_id: UUID) -> None:
 
 async def _load(host: Host, batch: Batch) -> bool:
     """Load what is valid, chunk by chunk; True if the host's job was completed with the last."""
-    examiner = await _examiner(host, batch)
+    examiner = _examiner(batch)
     after, total = 0, batch.rows_total or 1
     while True:
         async with host.transaction() as conn:
@@ -251,9 +251,9 @@ async def _load_judged(
     return await load_chunk(conn, batch, valid) if valid else []
 
 
-async def _examiner(host: Host, batch: Batch) -> Examiner:
+def _examiner(batch: Batch) -> Examiner:
     header = batch.header or ()
-    layout = await to_thread.run_sync(recognise, header)
+    layout = recognise(header)
     return Examiner(
         layout, header, DateDecisions.from_json(batch.date_formats or "{}"), batch.as_of
     )

@@ -67,6 +67,9 @@ ON CONFLICT (batch_id, row_no) DO UPDATE
        resolved_by = NULL, resolved_at = NULL
 """
 
+# The planner knows nothing yet of rows written a moment ago, and would loop over them row by row.
+_JOIN_BY_HASH = "SELECT set_config('enable_nestloop', 'off', true)"
+
 # Rows of one file that name the same judgment: equal ones are loaded once, others not at all.
 _MARK_TWINS = """
 WITH twins AS (
@@ -192,6 +195,7 @@ async def mark_twins(conn: Connection, batch_id: UUID, *, with_tasks: bool) -> N
     nothing says which is right.
     """
     finding = Finding("ROWS_DISAGREE", REVIEW_SENTENCES["ROWS_DISAGREE"], "review")
+    await conn.execute(_JOIN_BY_HASH)
     await conn.execute(_MARK_TWINS, batch_id, with_tasks, messages([finding]))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -69,7 +70,9 @@ def survey(spool: Path) -> Survey:
 
 async def read_chunks(spool: Path, layout: Layout, size: int) -> AsyncGenerator[list[RawRow]]:
     """The file's rows as they may be kept, read in a thread ``size`` at a time."""
-    with open_export(spool) as export:
+    with ExitStack() as stack:
+        # opening looks through the whole file for its encoding
+        export = await to_thread.run_sync(stack.enter_context, open_export(spool))
         rows = (without_withheld(row, layout) for row in export)
         while chunk := await to_thread.run_sync(lambda: list(islice(rows, size))):
             yield chunk

@@ -44,7 +44,12 @@ class Database:
 
     @property
     def shown(self) -> str:
+        """Host and database: what a log line may show."""
         return shown(self.dsn)
+
+    def __str__(self) -> str:
+        how = "own sessions" if self.pooling is Pooling.SESSION else "transaction pooler"
+        return f"PostgreSQL {self.server_version} at {self.shown} ({how})"
 
     async def connect(self, purpose: str, session: Mapping[str, str] | None = None) -> Connection:
         """A connection of its own; ``purpose`` is what ``pg_stat_activity`` shows of it.

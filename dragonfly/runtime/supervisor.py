@@ -186,7 +186,7 @@ class Supervisor:
             ProcessStarted(
                 process.process_id,
                 __version__,
-                f"PostgreSQL {process.database.server_version} at {process.database.shown}",
+                str(process.database),
                 process.settings.mode,
                 tuple(worker.name for worker in self.workers),
             )

@@ -1,13 +1,23 @@
-"""Judgments and what hangs on them, written straight into the test's database."""
+"""Judgments written straight into the test's database, and their plans."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+
+from dragonfly.enforcement.decision import Decision, decide
+from dragonfly.enforcement.repository import (
+    StoredPlan,
+    load_facts,
+    load_parameters,
+    lock_judgment,
+    store_plan,
+)
+from tests.enforcement.cases import AS_OF
 
 _COURTS = """
 insert into civil.courts (court_id, name, court_type, needs_transcript)
@@ -102,3 +112,16 @@ async def add_payment(conn: asyncpg.Connection, judgment_id: UUID, amount: str) 
         amount,
     )
     return payment_id
+
+
+async def decided(conn: asyncpg.Connection, judgment_id: UUID, as_of: date = AS_OF) -> Decision:
+    facts = await load_facts(conn, judgment_id, as_of)
+    assert facts is not None
+    return decide(facts, await load_parameters(conn))
+
+
+async def plan(conn: asyncpg.Connection, judgment_id: UUID, as_of: date = AS_OF) -> StoredPlan:
+    """Lock, read, decide and store in one transaction, as the engine does."""
+    async with conn.transaction():
+        assert await lock_judgment(conn, judgment_id)
+        return await store_plan(conn, judgment_id, await decided(conn, judgment_id, as_of))

@@ -85,7 +85,7 @@ def test_without_next_years_minimum_wage_there_are_no_limits_to_state() -> None:
     """On 1 January 2027 the wage is not on file, so no number is made up."""
     on = date(2027, 1, 1)
 
-    assert (wage_limits(LAW, on, "high"), bank_floor(LAW, on, "high", False)) == (None, None)
+    assert (None, None) == (wage_limits(LAW, on, "high"), bank_floor(LAW, on, "high", False))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_a_source_that_gives_no_wage_leaves_the_withholding_unknown() -> None:
     """Unknown earnings are not zero earnings."""
     (asset,) = assess(person_facts(intelligence=(employer(value={"gross": None}),)), LAW)
 
-    assert (asset.reach, asset.amount) == ("unknown", None)
+    assert ("unknown", None) == (asset.reach, asset.amount)
 
 
 def test_an_unknown_place_of_work_gets_the_higher_minimum_wage() -> None:
@@ -163,4 +163,23 @@ def test_an_unknown_frequency_of_pay_leaves_the_withholding_unknown() -> None:
     found = employer(value={"frequency": "quarterly"})
     (asset,) = assess(person_facts(intelligence=(found,)), LAW)
 
-    assert asset.reach == "unknown"
+    assert "unknown" == asset.reach
+
+
+def test_an_account_in_an_unknown_place_keeps_the_higher_floor() -> None:
+    """4,080 stay, not 3,840."""
+    (asset,) = assess(person_facts(intelligence=(bank("5000.00", wage_region=None),)), LAW)
+
+    assert Decimal("920.00") == asset.amount
+
+
+def test_one_employer_of_two_debtors_is_two_targets_and_one_bank_is_one() -> None:
+    """Wages are each debtor's own; a bank is restrained once."""
+    reports = [
+        kind(debtor_seq=seq, intel_id=f"{kind.__name__}-{seq}")
+        for kind in (employer, bank)
+        for seq in (1, 2)
+    ]
+    found = [asset.kind for asset in assess(person_facts(intelligence=tuple(reports)), LAW)]
+
+    assert ["bank", "employer", "employer"] == found

@@ -355,3 +355,45 @@ def test_every_code_has_a_gate_a_sentence_and_a_way_out() -> None:
     ]
 
     assert [] == wrong
+
+
+@pytest.mark.parametrize(
+    ("valid_until", "expected"),
+    [(date(2026, 11, 23), []), (date(2026, 11, 22), ["STALE_INTELLIGENCE"])],
+)
+def test_a_report_is_old_after_the_day_its_source_gave_it(
+    valid_until: date, expected: list[str]
+) -> None:
+    """G18: a report may end before its age does."""
+    assert expected == codes(facts(intelligence=(bank(valid_until=valid_until),)))
+
+
+def test_one_fresh_address_is_enough() -> None:
+    """G18: an older address beside it does no harm."""
+    old = intel("address", obtained_on=date(2020, 1, 1), intel_id="old")
+
+    assert [] == codes(facts(intelligence=(old, intel("address"))))
+
+
+def test_on_its_last_day_a_judgment_still_lives() -> None:
+    """G4: first enforceable on 23 November 2006, it can be enforced on 23 November 2026."""
+    days = {"entry_date": date(2006, 11, 23), "filing_date": None, "judgment_date": None}
+
+    assert [] == codes(facts({**days, "first_enforceable_date": date(2006, 11, 23)}))
+
+
+def test_the_pause_is_counted_from_the_last_letter() -> None:
+    """G15: an older letter to another debtor does not shorten it."""
+    second = PastAction("demand_letter", "debtor:2", "served", issued_on=date(2026, 11, 20))
+
+    assert ["COOLING_OFF"] == codes(facts(past_actions=(LETTER, second)))
+
+
+def test_an_income_execution_is_not_ahead_of_itself() -> None:
+    """G14: at its own employer it is an open paper, no more."""
+    running = PastAction(
+        "income_execution", EMPLOYER, "served", issued_on=date(2026, 6, 1), debtor_seq=1
+    )
+    known = person_facts(intelligence=(employer(),), past_actions=(LETTER, running))
+
+    assert ["ACTION_OPEN"] == codes(known)

@@ -22,6 +22,7 @@ from dragonfly.enforcement.interest import (
     per_diem,
     simple_interest,
 )
+from dragonfly.enforcement.parameters import LegalParameter, LegalParameters
 from tests.enforcement.cases import JUDGMENT, LAW, paid
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "legal_vectors.json").read_text())
@@ -142,6 +143,37 @@ def test_interest_collected_at_the_older_rate_is_not_credited_to_later_days() ->
     assert (Decimal("6000.00"), Decimal("120.00")) == (found.principal, found.interest)
 
 
+def test_what_a_payment_leaves_of_the_older_interest_is_carried_to_the_next() -> None:
+    """541.48 less 100 paid, and 267.78 more, leave 290.74 of 1,000 for principal."""
+    found = balance_due(
+        Decimal(6000),
+        Rates(TWO, NINE, CHANGED),
+        date(2020, 1, 10),
+        [paid("2021-01-10", "100.00"), paid("2021-07-10", "1000.00", "2")],
+        date(2021, 7, 10),
+    )
+
+    assert [("100.00", "0.00"), ("709.26", "290.74")] == [
+        (str(one.to_interest), str(one.to_principal)) for one in found.applied
+    ]
+
+
+def test_a_consumer_judgment_bears_the_rate_in_force_at_its_entry() -> None:
+    """Should the lower rate ever change, a later judgment bears the later one."""
+    newer = LegalParameter(
+        "interest_rate_consumer", "", Decimal("0.03"), date(2025, 1, 1), None, "test"
+    )
+    law = LegalParameters.of([*LAW.rows, newer])
+    rates = [
+        account_of(
+            replace(JUDGMENT, debt_class="consumer", entry_date=entry), (), date(2026, 1, 1), law
+        ).outgoing.rate
+        for entry in (date(2024, 12, 31), date(2025, 1, 1))
+    ]
+
+    assert [TWO, Decimal("0.03")] == rates
+
+
 @pytest.mark.parametrize(("rate", "expected"), [(NINE, "3.70"), (TWO, "0.82")])
 def test_the_per_diem_is_a_days_interest_rounded_to_the_cent(rate: Decimal, expected: str) -> None:
     """$15,000 bears 3.70 a day at 9 % and 0.82 at 2 % (I8)."""
@@ -189,15 +221,19 @@ def test_the_day_of_full_payment_is_that_of_the_payment_that_brought_it() -> Non
 def test_payments_before_entry_or_after_the_day_are_left_out_and_listed() -> None:
     """A payment that cannot belong to the account is ignored, visibly (I13)."""
     found = account(
-        payments=[paid("2024-02-29", "10.00", "early"), paid("2026-11-24", "20.00", "late")],
+        payments=[
+            paid("2024-02-29", "10.00", "early"),
+            paid("2024-03-01", "30.00", "on the day"),
+            paid("2026-11-24", "20.00", "late"),
+        ],
         as_of=date(2026, 11, 23),
     )
 
-    assert [(one.payment_id, one.why) for one in found.ignored] == [
+    assert [
         ("early", "received before the judgment was entered"),
         ("late", "received after the day of this account"),
-    ]
-    assert found.applied == ()
+    ] == [(one.payment_id, one.why) for one in found.ignored]
+    assert ["on the day"] == [one.payment_id for one in found.applied]
 
 
 def test_an_unknown_class_gives_both_balances_and_the_lower_goes_out() -> None:

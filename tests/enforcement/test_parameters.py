@@ -8,7 +8,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from dragonfly.enforcement.parameters import LegalParameterError
+from dragonfly.enforcement.parameters import LegalParameterMissing
 from dragonfly.enforcement.repository import load_parameters
 from tests.enforcement.cases import LAW
 
@@ -31,7 +31,7 @@ async def test_every_number_names_its_source(conn: asyncpg.Connection) -> None:
     """A number without a statute or a policy behind it is not law."""
     unnamed = await conn.fetch("select name from civil.legal_parameters where btrim(source) = ''")
 
-    assert unnamed == []
+    assert [] == unnamed
 
 
 async def test_what_no_source_confirmed_says_so(conn: asyncpg.Connection) -> None:
@@ -40,11 +40,11 @@ async def test_what_no_source_confirmed_says_so(conn: asyncpg.Connection) -> Non
         "select name from civil.legal_parameters where source like 'unconfirmed%' order by name"
     )
 
-    assert [row["name"] for row in found] == [
+    assert [
         "execution_return_days",
         "levy_days",
         "military_check_age_days",
-    ]
+    ] == [row["name"] for row in found]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_number_holds_from_its_first_to_its_last_day(on: date, expected: str) 
 
 def test_a_day_without_a_number_is_named_with_what_to_load() -> None:
     """The sentence says which parameter, which region and which day."""
-    with pytest.raises(LegalParameterError) as caught:
+    with pytest.raises(LegalParameterMissing) as caught:
         LAW.value("minimum_wage", date(2027, 1, 1), "rest")
 
     assert str(caught.value) == (

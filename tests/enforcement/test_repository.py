@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from dragonfly.enforcement.assets import target_key
-from dragonfly.enforcement.decision import Decision, decide
 from dragonfly.enforcement.repository import (
     StoredPlan,
     load_facts,
-    load_parameters,
     lock_judgment,
-    store_plan,
     today_in_new_york,
 )
 from tests.enforcement.cases import AS_OF
-from tests.enforcement.rows_in_postgres import add_intelligence, add_judgment, add_payment
+from tests.enforcement.rows_in_postgres import (
+    add_intelligence,
+    add_judgment,
+    add_payment,
+    plan,
+)
 
 BANK = {"name": "First Example Bank", "balance": "6000.00", "county_fips": "36047"}
-
-
-async def decided(conn: asyncpg.Connection, judgment_id: UUID, as_of: date = AS_OF) -> Decision:
-    facts = await load_facts(conn, judgment_id, as_of)
-    assert facts is not None
-    return decide(facts, await load_parameters(conn))
-
-
-async def plan(conn: asyncpg.Connection, judgment_id: UUID, as_of: date = AS_OF) -> StoredPlan:
-    """Lock, read, decide and store in one transaction, as the engine does."""
-    async with conn.transaction():
-        assert await lock_judgment(conn, judgment_id)
-        return await store_plan(conn, judgment_id, await decided(conn, judgment_id, as_of))
 
 
 async def column(conn: asyncpg.Connection, sql: str, *args: Any) -> list[Any]:
@@ -280,75 +268,6 @@ async def test_a_plan_for_an_earlier_day_does_not_replace_a_later_one(
 
     assert StoredPlan(None, changed=False) == earlier
     assert [AS_OF] == await column(conn, "select as_of from civil.enforcement_plans")
-
-
-async def test_two_plans_of_one_judgment_wait_for_each_other(
-    dsn: str, conn: asyncpg.Connection
-) -> None:
-    """The second reads its facts after the first has committed, so it finds nothing to change."""
-    judgment_id = await add_judgment(conn)
-    other = await asyncpg.connect(dsn)
-    async with conn.transaction():
-        await lock_judgment(conn, judgment_id)
-        second = asyncio.create_task(plan(other, judgment_id))
-        await blocked(dsn, other)
-        first = await store_plan(conn, judgment_id, await decided(conn, judgment_id))
-    stored = await second
-    await other.close()
-
-    assert (True, StoredPlan(first.plan_id, changed=False)) == (first.changed, stored)
-
-
-async def test_a_payment_that_comes_while_a_plan_is_made_waits_for_it(
-    dsn: str, conn: asyncpg.Connection
-) -> None:
-    """No fact changes between the reading and the plan."""
-    judgment_id = await add_judgment(conn)
-    other = await asyncpg.connect(dsn)
-    async with conn.transaction():
-        await lock_judgment(conn, judgment_id)
-        payment = asyncio.create_task(add_payment(other, judgment_id, "10.00"))
-        await blocked(dsn, other)
-        facts = await load_facts(conn, judgment_id, AS_OF)
-    await payment
-    await other.close()
-
-    assert facts is not None
-    assert () == facts.payments
-
-
-async def test_a_signature_given_first_is_seen_by_the_plan(
-    dsn: str, conn: asyncpg.Connection
-) -> None:
-    """Whoever signs while a plan is made is waited for, and what was signed stays signed."""
-    judgment_id = await add_judgment(conn)
-    await plan(conn, judgment_id)
-    await conn.execute("update civil.judgments set dispute_since = now()")
-    other = await asyncpg.connect(dsn)
-    async with conn.transaction():
-        await conn.execute(
-            "update civil.enforcement_actions set status = 'signed', signed_by = 'attorney', "
-            "signed_at = now() where action_type = 'information_subpoena'"
-        )
-        second = asyncio.create_task(plan(other, judgment_id))
-        await blocked(dsn, other)
-    await second
-    await other.close()
-
-    signed = await column(
-        conn, "select target_key from civil.enforcement_actions where status = 'signed'"
-    )
-    assert ["debtor:1"] == signed
-
-
-async def blocked(dsn: str, waiting: asyncpg.Connection) -> None:
-    """Return once the other session waits for a lock."""
-    watcher = await asyncpg.connect(dsn)
-    waits = "select wait_event_type = 'Lock' from pg_catalog.pg_stat_activity where pid = $1"
-    pid = waiting.get_server_pid()
-    while not await watcher.fetchval(waits, pid):
-        await asyncio.sleep(0)
-    await watcher.close()
 
 
 OPERATORS_QUERIES = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from dragonfly.enforcement.assets import target_key
 from dragonfly.enforcement.decision import Action, Decision, decide
 from dragonfly.enforcement.facts import Docketing, EnforcementFacts, PastAction
 from tests.enforcement.cases import (
+    AS_OF,
     CREDITOR,
     DEBTOR,
     ERIE,
@@ -71,10 +73,12 @@ def test_row_1_a_reported_address_is_an_address() -> None:
     known = facts(
         past_actions=(),
         parties=(CREDITOR, replace(DEBTOR, has_address=False)),
-        intelligence=(intel("address"),),
     )
 
-    assert 1 in fired(known)
+    assert [False, True, True] == [
+        1 in fired(replace(known, intelligence=found))
+        for found in ((), (intel("address"),), (intel("address", debtor_seq=None),))
+    ]
 
 
 def test_row_2_with_nothing_known_the_firm_searches_and_asks_the_debtor() -> None:
@@ -89,6 +93,11 @@ def test_row_3_a_weak_lead_is_asked_and_not_levied() -> None:
 
     assert [3] == fired(known)
     assert [("information_subpoena", BANK)] == papers(decide(known, LAW))
+
+
+def test_row_3_at_the_confidence_of_seventy_a_lead_is_trusted() -> None:
+    """Seventy is enough."""
+    assert [6] == fired(facts(intelligence=(bank(confidence=70),)))
 
 
 def test_row_4_a_trusted_employer_gets_an_income_execution() -> None:
@@ -195,10 +204,16 @@ def test_row_8_whoever_owes_the_debtor_is_restrained_and_asked() -> None:
     "known",
     [
         person_facts(intelligence=(intel("benefits", {"benefits_only": True}), bank())),
+        person_facts(intelligence=(intel("benefits", {"benefits_only": True}),)),
         person_facts(intelligence=(bank("4000.00"),)),
         person_facts(intelligence=(employer(value={"gross": "600", "disposable": "510"}),)),
     ],
-    ids=["B4 benefits only", "B1 below the floor", "W2 wages at the floor"],
+    ids=[
+        "B4 benefits only",
+        "benefits and nothing else",
+        "B1 below the floor",
+        "W2 wages at the floor",
+    ],
 )
 def test_row_9_exempt_money_is_left_alone(known: EnforcementFacts) -> None:
     """No restraint and no execution: a lien, an offer, and another look in a year."""
@@ -272,6 +287,19 @@ def test_row_11_without_a_docketing_there_is_nothing_to_renew() -> None:
     assert 11 not in fired(replace(last_year_of_lien(), docketings=()))
 
 
+def test_row_11_a_small_balance_is_not_worth_a_renewal() -> None:
+    """The action would cost more than the lien brings."""
+    assert 11 not in fired(last_year_of_lien(original_total=Decimal("500.00")))
+
+
+@pytest.mark.parametrize(
+    ("enforceable", "expected"), [(date(2008, 11, 23), True), (date(2008, 11, 24), False)]
+)
+def test_row_12_the_last_two_years_begin_on_their_day(enforceable: date, expected: bool) -> None:
+    """Two years to the day before the end."""
+    assert expected == (12 in fired(facts({"first_enforceable_date": enforceable})))
+
+
 def test_row_12_in_its_last_two_years_a_judgment_goes_first() -> None:
     """Its end is the day each paper is due, and nothing slow is begun."""
     old = {
@@ -313,6 +341,11 @@ def test_row_13_full_payment_asks_for_a_satisfaction_and_takes_papers_back() -> 
     ] == papers(decide(known, LAW))
 
 
+def test_row_13_a_satisfied_judgment_needs_no_second_satisfaction() -> None:
+    """Once recorded as satisfied, only the excess is left to give back."""
+    assert [("refund", "judgment")] == papers(decide(paid_up(status="satisfied"), LAW))
+
+
 def test_row_13_the_satisfaction_is_due_twenty_days_after_payment() -> None:
     """Paid on Friday 20 November 2026: Thursday 10 December."""
     assert date(2026, 12, 10) == action(paid_up(), "satisfaction_piece").due_on
@@ -337,11 +370,21 @@ def test_row_13_a_stopped_judgment_takes_back_what_is_out(status: str) -> None:
 
 def test_row_14_a_small_balance_pays_for_letters_subpoena_and_lien() -> None:
     """Under 1,500 nothing costlier is planned."""
-    known = facts({"original_total": 1200}, intelligence=(bank(), land(ERIE)), past_actions=())
+    known = facts(
+        {"original_total": Decimal("1200.00")}, intelligence=(bank(), land(ERIE)), past_actions=()
+    )
     kinds = {kind for kind, _ in papers(decide(known, LAW))}
 
     assert 14 in fired(known)
     assert {"demand_letter", "information_subpoena", "real_property_lien"} == kinds
+
+
+@pytest.mark.parametrize(("total", "expected"), [("1499.99", True), ("1500.00", False)])
+def test_row_14_a_balance_is_small_below_fifteen_hundred(total: str, expected: bool) -> None:
+    """Fifteen hundred itself is worth the work."""
+    known = facts({"original_total": Decimal(total), "entry_date": AS_OF})
+
+    assert expected == (14 in fired(known))
 
 
 def test_every_row_says_why() -> None:

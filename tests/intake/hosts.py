@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -56,13 +56,17 @@ def lines(count: int, *, bad: int = 0) -> list[Line]:
     return made[: count - bad] + [replace(line, amount="a lot") for line in made[count - bad :]]
 
 
-def write_export(
-    path: Path, rows: Sequence[Line], header: Sequence[str] = HEADER, newline: str = "\r\n"
+def write_export(path: Path, rows: Sequence[Line], newline: str = "\r\n") -> Path:
+    return write_cells(path, HEADER, [row.cells() for row in rows], newline)
+
+
+def write_cells(
+    path: Path, header: Sequence[str], rows: Iterable[Sequence[str]], newline: str = "\r\n"
 ) -> Path:
     with path.open("w", encoding="utf-8", newline="") as target:
         writer = csv.writer(target, lineterminator=newline)
         writer.writerow(header)
-        writer.writerows(row.cells()[: len(header)] for row in rows)
+        writer.writerows(rows)
     return path
 
 

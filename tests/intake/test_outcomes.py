@@ -9,7 +9,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.intake.hosts import Bench, Line, counts, lines, write_export
+from tests.intake.hosts import HEADER, Bench, Line, counts, lines, write_cells, write_export
 
 RESULT_KEYS = {
     "batch_id",
@@ -150,6 +150,46 @@ async def test_the_same_index_in_another_county_is_another_judgment(
     assert result["rows"] == counts(loaded=2)
     courts = await conn.fetch("SELECT court_id FROM civil.judgments ORDER BY court_id")
     assert [row["court_id"] for row in courts] == ["supreme:kings", "supreme:queens"]
+
+
+async def test_a_file_without_courts_finds_its_judgments(
+    bench: Bench, conn: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """Rows of the layout without a court column meet the judgments kept, and fill in a date."""
+    await bench.load(write_export(tmp_path / "a.csv", lines(2)))
+    header = ("Case Number", "Plaintiff", "Defendant", "Judgment Amount", "Filing Date", "County")
+    rows = [(*line.cells()[:4], "01/05/2023", "Kings") for line in lines(3)]
+    stranger = ("CV-000002-24/KI", "Harbor Lending LLC", "Ann Poe", "9.00", "01/05/2023", "Kings")
+
+    first = await bench.load(write_cells(tmp_path / "b.csv", header, rows))
+    second = await bench.load(write_cells(tmp_path / "c.csv", header, [stranger]))
+
+    assert first["format_id"] == "simplicity_spaced"
+    assert first["rows"] == counts(loaded=1, updated=2)
+    assert second["rows"] == counts(review=1)
+    assert second["codes"]["IDENTITY_AMBIGUOUS"] == 1
+    kept = await conn.fetch(
+        "SELECT court_id, filing_date::text, judgment_date::text, entry_date"
+        " FROM civil.judgments ORDER BY index_key"
+    )
+    assert [tuple(row) for row in kept] == [
+        ("nyc_civil:kings", "2023-01-05", "2024-03-15", None),
+        ("nyc_civil:kings", "2023-01-05", "2024-03-15", None),
+        (None, "2023-01-05", None, None),
+    ]
+
+
+async def test_social_security_numbers_are_dropped_at_the_door(
+    bench: Bench, conn: asyncpg.Connection, tmp_path: Path
+) -> None:
+    """A column that must not be kept is emptied before its rows are stored."""
+    [line] = lines(1)
+    path = write_cells(tmp_path / "a.csv", (*HEADER, "SSN"), [(*line.cells(), "078-05-1120")])
+
+    result = await bench.load(path)
+
+    assert result["rows"] == counts(loaded=1)
+    assert await conn.fetchval("SELECT cells FROM civil.intake_raw_rows") == [*line.cells(), ""]
 
 
 async def test_the_same_row_twice_is_a_duplicate(

@@ -231,12 +231,12 @@ async def test_a_batch_is_loaded_and_retried(
 @pytest.mark.parametrize(
     ("payload", "code"),
     [
-        ({"batch_id": "00000000-0000-0000-0000-000000000001"}, "UNKNOWN_BATCH"),
+        ({"batch_id": NO_BATCH}, "UNKNOWN_BATCH"),
         (
-            {"batch_id": "00000000-0000-0000-0000-000000000001", "action": "rollback"},
+            {"batch_id": NO_BATCH, "action": "rollback"},
             "PAYLOAD_INVALID",
         ),
-        ({"batch_id": "00000000-0000-0000-0000-000000000001", "row_nos": [1]}, "PAYLOAD_INVALID"),
+        ({"batch_id": NO_BATCH, "row_nos": [1]}, "PAYLOAD_INVALID"),
         ({"batch_id": "12"}, "PAYLOAD_INVALID"),
     ],
 )

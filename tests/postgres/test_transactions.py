@@ -1,0 +1,76 @@
+"""Transactions that cannot lie."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import asyncpg
+import pytest
+
+from dragonfly.errors import TransactionAborted
+from dragonfly.postgres.transactions import transaction
+
+
+@pytest.fixture
+async def numbers(conn: asyncpg.Connection) -> asyncpg.Connection:
+    """A connection to a database with a table of numbers."""
+    await conn.execute("CREATE TABLE public.numbers (n int PRIMARY KEY)")
+    return conn
+
+
+async def test_what_the_block_wrote_is_committed(numbers: asyncpg.Connection) -> None:
+    """A block that ends in peace is committed."""
+    async with transaction(numbers):
+        await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+
+    assert 1 == await numbers.fetchval("SELECT count(*) FROM public.numbers")
+
+
+async def test_a_swallowed_error_is_told(numbers: asyncpg.Connection) -> None:
+    """A block that swallows a database error has committed nothing, and says so."""
+    with pytest.raises(TransactionAborted):
+        async with transaction(numbers):
+            await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+            with suppress(asyncpg.UniqueViolationError):
+                await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+
+    assert 0 == await numbers.fetchval("SELECT count(*) FROM public.numbers")
+    assert not numbers.is_in_transaction()
+
+
+async def test_savepoints_recover(numbers: asyncpg.Connection) -> None:
+    """An error inside a nested transaction is undone there alone."""
+    async with transaction(numbers):
+        await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+        with suppress(asyncpg.UniqueViolationError):
+            async with numbers.transaction():
+                await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+
+    assert 1 == await numbers.fetchval("SELECT count(*) FROM public.numbers")
+
+
+async def test_a_failing_fence_rolls_back(numbers: asyncpg.Connection) -> None:
+    """What the fence raises leaves the block, and nothing is written."""
+
+    async def fence() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        async with transaction(numbers, fence=fence):
+            await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+
+    assert 0 == await numbers.fetchval("SELECT count(*) FROM public.numbers")
+
+
+async def test_a_rollback_that_fails_closes_the_connection(
+    numbers: asyncpg.Connection, dsn: str
+) -> None:
+    """A connection that cannot even roll back is not used again."""
+    other = await asyncpg.connect(dsn)
+    with pytest.raises(asyncpg.PostgresError):
+        async with transaction(numbers):
+            await other.execute("SELECT pg_terminate_backend($1)", numbers.get_server_pid())
+            await numbers.execute("INSERT INTO public.numbers VALUES (1)")
+    await other.close()
+
+    assert numbers.is_closed()
