@@ -75,7 +75,7 @@ async def _drain(conn: asyncpg.Connection, dsn: str, name: str, jobs: int) -> fl
     finished = await conn.fetchval("SELECT count(*) FROM ops.jobs WHERE status = 'completed'")
     if finished != jobs:
         raise RuntimeError(f"{name} finished {finished} of {jobs} jobs")
-    return jobs / ((answer["last"] - answer["first"]) / 1e9)
+    return jobs / ((int(answer["last"]) - int(answer["first"])) / 1e9)
 
 
 async def _pickup(

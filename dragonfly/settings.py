@@ -25,125 +25,125 @@ class Settings(BaseSettings):
     )
 
     mode: Literal["dev", "prod"] = Field(
-        "dev",
+        default="dev",
         validation_alias="SUPABASE_MODE",
         description="Which database and project to use: dev or prod.",
     )
     db_url_dev: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias="SUPABASE_DB_URL_DEV",
         description="PostgreSQL address in dev; without it an embedded server runs.",
     )
     db_url_prod: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias="SUPABASE_DB_URL_PROD",
         description="PostgreSQL address in prod, direct or through a pooler.",
     )
     url_dev: str | None = Field(
-        None,
+        default=None,
         validation_alias="SUPABASE_URL_DEV",
         description="Address of the Supabase project in dev, for files kept in its Storage.",
     )
     url_prod: str | None = Field(
-        None,
+        default=None,
         validation_alias="SUPABASE_URL_PROD",
         description="Address of the Supabase project in prod (https://REF.supabase.co).",
     )
     service_role_key_dev: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias="SUPABASE_SERVICE_ROLE_KEY_DEV",
         description="Service role key of the dev project; read only for Storage.",
     )
     service_role_key_prod: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias="SUPABASE_SERVICE_ROLE_KEY_PROD",
         description="Service role key of the prod project; read only for Storage.",
     )
     listen_url: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias="DRAGONFLY_LISTEN_URL",
         description="A direct address for LISTEN alone, when the main one is a transaction pooler.",
     )
     pool_size: int = Field(
-        3,
+        default=3,
         ge=1,
         le=100,
         validation_alias="DRAGONFLY_POOL_SIZE",
         description="Connections for handlers, shared by all workers, besides four of the process.",
     )
     heartbeat_seconds: float = Field(
-        10,
+        default=10,
         gt=0,
         le=300,
         validation_alias="DRAGONFLY_HEARTBEAT_SECONDS",
         description="Seconds between two heartbeats, each of which renews the locks of held jobs.",
     )
     lease_seconds: float = Field(
-        60,
+        default=60,
         gt=0,
         le=3600,
         validation_alias="DRAGONFLY_LEASE_SECONDS",
         description="Seconds a job stays locked without renewal; at least three heartbeats.",
     )
     poll_seconds: float = Field(
-        5,
+        default=5,
         gt=0,
         le=300,
         validation_alias="DRAGONFLY_POLL_SECONDS",
         description="Seconds between two looks at the queue when no wake-up comes.",
     )
     grace_seconds: float = Field(
-        25,
+        default=25,
         ge=0,
         le=3600,
         validation_alias="DRAGONFLY_GRACE_SECONDS",
         description="Seconds in which running jobs may finish at a stop; less than the platform's.",
     )
     worker_restarts: int = Field(
-        3,
+        default=3,
         ge=0,
         le=1000,
         validation_alias="DRAGONFLY_WORKER_RESTARTS",
         description="Restarts of a crash-looping worker in an hour; then it stays in error.",
     )
     crash_budget: int = Field(
-        3,
+        default=3,
         ge=0,
         le=100,
         validation_alias="DRAGONFLY_CRASH_BUDGET",
         description="How often a job may take its process down before it is failed.",
     )
     backoff_scale: float = Field(
-        1,
+        default=1,
         gt=0,
         le=1,
         validation_alias="DRAGONFLY_BACKOFF_SCALE",
         description="Multiplies every pause of a worker; below 1 only in tests.",
     )
     intake_root: Path = Field(
-        Path(".dragonfly/intake"),
+        default=Path(".dragonfly/intake"),
         validation_alias="DRAGONFLY_INTAKE_ROOT",
         description="The only folder that file paths in jobs may name.",
     )
     port: int | None = Field(
-        None,
+        default=None,
         ge=0,
         le=65535,
         validation_alias="PORT",
         description="Port of the web pages on every interface (0: any); unset: loopback 8787.",
     )
     web_token: SecretStr | None = Field(
-        None,
+        default=None,
         validation_alias="DRAGONFLY_WEB_TOKEN",
         description="Token for the web pages other than /health; without it they stay local.",
     )
     log_format: Literal["auto", "text", "json"] = Field(
-        "auto",
+        default="auto",
         validation_alias="DRAGONFLY_LOG_FORMAT",
         description="text on a terminal, json elsewhere, or auto to choose.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO",
+        default="INFO",
         validation_alias="DRAGONFLY_LOG_LEVEL",
         description="The least important line to print; DEBUG shows every job.",
     )

@@ -74,7 +74,7 @@ def test_a_lost_connection_is_not_used_again() -> None:
 def test_database_errors_are_described_without_values() -> None:
     """Of a violated constraint its name is told, not the row."""
     error = asyncpg.UniqueViolationError("Key (name)=(Ada Lovelace) already exists.")
-    error.constraint_name = "people_name"  # type: ignore[attr-defined]
+    error.constraint_name = "people_name"
 
     assert "UniqueViolationError (SQLSTATE 23505, constraint people_name)" == describe(error)
 
