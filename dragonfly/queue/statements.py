@@ -10,7 +10,8 @@ from __future__ import annotations
 # $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement.
 # ladder: a volatile bound on run_at serves as an index bound only below an equal priority, so walk
 #   the priorities that exist; one index probe each, and jobs scheduled in front cost nothing.
-# ready: the order that was promised; SKIP LOCKED lets any number of claimers pass each other.
+# ready: the order that was promised, level by level, so that no level is locked that is not needed:
+#   what a claim locks is hidden from all others. SKIP LOCKED lets claimers pass each other.
 # relaxed: a claim lost in a crash of the server is only claimable again, so it need not be durable.
 # The last branch answers an empty claim: when the next job is due, and whether suspects wait.
 CLAIM = """
@@ -27,16 +28,25 @@ WITH RECURSIVE ladder (job_type, priority) AS (
                AND j.priority < ladder.priority
              ORDER BY j.priority DESC LIMIT 1)
       FROM ladder WHERE ladder.priority IS NOT NULL
+), levels AS (
+    SELECT ladder.priority, array_agg(ladder.job_type) AS job_types
+      FROM ladder
+     GROUP BY ladder.priority
+    HAVING ladder.priority IS NOT NULL
+     ORDER BY ladder.priority DESC
 ), ready AS (
     SELECT next.id
-      FROM ladder CROSS JOIN LATERAL (
-           SELECT j.id, j.priority, j.run_at FROM ops.jobs j
-            WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
-              AND j.priority = ladder.priority AND j.run_at <= (SELECT clock_timestamp())
-            ORDER BY j.run_at, j.id
-            LIMIT $2
-              FOR UPDATE SKIP LOCKED) AS next
-     ORDER BY next.priority DESC, next.run_at, next.id
+      FROM levels CROSS JOIN LATERAL (
+           SELECT due.id
+             FROM unnest(levels.job_types) AS here (job_type) CROSS JOIN LATERAL (
+                  SELECT j.id, j.run_at FROM ops.jobs j
+                   WHERE j.job_type = here.job_type AND j.status = 'pending' AND j.crashes = 0
+                     AND j.priority = levels.priority AND j.run_at <= (SELECT clock_timestamp())
+                   ORDER BY j.run_at, j.id
+                   LIMIT $2
+                     FOR UPDATE SKIP LOCKED) AS due
+            ORDER BY due.run_at, due.id
+            LIMIT $2) AS next
      LIMIT $2
 ), relaxed AS MATERIALIZED (
     SELECT set_config('synchronous_commit', 'off', true)
@@ -54,12 +64,16 @@ WITH RECURSIVE ladder (job_type, priority) AS (
    FROM claimed ORDER BY priority DESC, run_at, id)
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       (SELECT extract(epoch FROM min(first.run_at) - clock_timestamp())::float8
-          FROM ladder CROSS JOIN LATERAL (
-               SELECT j.run_at FROM ops.jobs j
-                WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
-                  AND j.priority = ladder.priority
-                ORDER BY j.run_at LIMIT 1) AS first),
+       extract(epoch FROM least(
+           (SELECT min(first.run_at)
+              FROM ladder CROSS JOIN LATERAL (
+                   SELECT j.run_at FROM ops.jobs j
+                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+                      AND j.priority = ladder.priority
+                    ORDER BY j.run_at LIMIT 1) AS first),
+           (SELECT min(j.run_at) FROM ops.jobs j
+             WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
+               AND j.run_at > (SELECT clock_timestamp()))) - clock_timestamp())::float8,
        EXISTS (SELECT FROM ops.jobs j
                 WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
                   AND j.run_at <= (SELECT clock_timestamp()))
@@ -81,15 +95,36 @@ UPDATE ops.jobs
 RETURNING id, job_type, payload, attempts, max_attempts, crashes, correlation_id, checkpoint
 """
 
-# A claim whose answer was lost may have been committed: give back what carries its token.
+# A claim whose answer was lost may have been committed: give back what carries its token. Like
+# every return to pending it yields to a pending job with its unique key; of two the newer stays.
 UNCLAIM = """
-UPDATE ops.jobs
-   SET status = 'pending', attempts = attempts - 1, lock_token = NULL, locked_until = NULL
- WHERE id = ANY (ARRAY (
-       SELECT id FROM ops.jobs
-        WHERE status = 'processing' AND lock_token = ANY ($1)
-        ORDER BY id FOR UPDATE))
-RETURNING id
+WITH mine AS (
+    SELECT j.id, j.job_type, j.unique_key
+      FROM ops.jobs j
+     WHERE j.status = 'processing' AND j.lock_token = ANY ($1)
+     ORDER BY j.id
+       FOR UPDATE
+), judged AS (
+    SELECT mine.id,
+           mine.unique_key IS NOT NULL AND (
+               row_number() OVER (PARTITION BY mine.job_type, mine.unique_key
+                                  ORDER BY mine.id DESC) > 1
+               OR EXISTS (SELECT FROM ops.jobs other
+                           WHERE other.job_type = mine.job_type
+                             AND other.unique_key = mine.unique_key
+                             AND other.status = 'pending')) AS superseded
+      FROM mine
+)
+UPDATE ops.jobs j
+   SET status = CASE WHEN judged.superseded THEN 'cancelled' ELSE 'pending' END,
+       finished_at = CASE WHEN judged.superseded THEN clock_timestamp() END,
+       last_error = CASE WHEN judged.superseded
+                         THEN 'superseded: another pending job has its unique key'
+                         ELSE j.last_error END,
+       attempts = j.attempts - 1, lock_token = NULL, locked_until = NULL
+  FROM judged
+ WHERE j.id = judged.id
+RETURNING j.id
 """
 
 # Ordinary success, many at once. $1 ids, $2 tokens, $3 results as JSON text.
@@ -110,44 +145,63 @@ UPDATE ops.jobs j
 RETURNING j.id
 """
 
+# The same for jobs of one claim without results: no join, no answer but the number of rows. It may
+# wait for a locked row, up to the session's lock_timeout; COMPLETE then takes over.
+# $1 ids in ascending order, $2 the token of the claim.
+COMPLETE_BATCH = """
+UPDATE ops.jobs
+   SET status = 'completed', finished_at = clock_timestamp(),
+       lock_token = NULL, locked_until = NULL
+ WHERE id = ANY ($1) AND lock_token = $2
+"""
+
 # Every other end of an attempt. A job that returns to pending while another pending job has its
-# unique key is cancelled as superseded. What is due at once rings the workers of other processes.
+# unique key is cancelled as superseded; of two that return together the newer stays. What is due at
+# once rings the workers of other processes.
 FINISH = """
 WITH mine AS (
-    SELECT j.id, f.status, f.result, f.error, f.detail, f.delay, f.run_at, f.refund,
-           f.status = 'pending' AND j.unique_key IS NOT NULL AND EXISTS (
-               SELECT FROM ops.jobs other
-                WHERE other.job_type = j.job_type AND other.unique_key = j.unique_key
-                  AND other.status = 'pending') AS superseded
+    SELECT j.id, j.job_type, j.unique_key, f.status, f.result, f.error, f.detail, f.delay, f.run_at,
+           f.refund
       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
                   $7::float8[], $8::timestamptz[], $9::boolean[])
            AS f (id, token, status, result, error, detail, delay, run_at, refund)
       JOIN ops.jobs j ON j.id = f.id AND j.lock_token = f.token
      ORDER BY j.id
        FOR UPDATE OF j SKIP LOCKED
+), judged AS (
+    SELECT mine.*,
+           mine.status = 'pending' AND mine.unique_key IS NOT NULL AND (
+               row_number() OVER (PARTITION BY mine.job_type, mine.unique_key, mine.status
+                                  ORDER BY mine.id DESC) > 1
+               OR EXISTS (SELECT FROM ops.jobs other
+                           WHERE other.job_type = mine.job_type
+                             AND other.unique_key = mine.unique_key
+                             AND other.status = 'pending')) AS superseded
+      FROM mine
 ), finished AS (
     UPDATE ops.jobs j
-       SET status = CASE WHEN mine.superseded THEN 'cancelled' ELSE mine.status END,
-           finished_at = CASE WHEN mine.status <> 'pending' OR mine.superseded
+       SET status = CASE WHEN judged.superseded THEN 'cancelled' ELSE judged.status END,
+           finished_at = CASE WHEN judged.status <> 'pending' OR judged.superseded
                               THEN clock_timestamp() END,
-           run_at = CASE WHEN mine.status = 'pending'
-                         THEN coalesce(mine.run_at,
-                                       clock_timestamp() + make_interval(secs => mine.delay),
+           run_at = CASE WHEN judged.status = 'pending'
+                         THEN coalesce(judged.run_at,
+                                       clock_timestamp() + make_interval(secs => judged.delay),
                                        j.run_at)
                          ELSE j.run_at END,
-           attempts = j.attempts - mine.refund::integer,
-           result = coalesce(mine.result::jsonb, j.result),
-           last_error = CASE WHEN mine.superseded
+           attempts = j.attempts - judged.refund::integer,
+           result = coalesce(judged.result::jsonb, j.result),
+           last_error = CASE WHEN judged.superseded
                              THEN 'superseded: another pending job has its unique key'
-                             ELSE coalesce(mine.error, j.last_error) END,
-           errors = CASE WHEN mine.error IS NULL THEN j.errors
+                             ELSE coalesce(judged.error, j.last_error) END,
+           errors = CASE WHEN judged.error IS NULL THEN j.errors
                          ELSE (CASE WHEN jsonb_array_length(j.errors) >= 20 THEN j.errors - 0
                                     ELSE coalesce(j.errors, '[]') END)
-                              || jsonb_build_object('attempt', j.attempts, 'at', clock_timestamp(),
-                                                    'error', mine.error, 'detail', mine.detail) END,
+                              || jsonb_build_object(
+                                     'attempt', j.attempts, 'at', clock_timestamp(),
+                                     'error', judged.error, 'detail', judged.detail) END,
            lock_token = NULL, locked_until = NULL
-      FROM mine
-     WHERE j.id = mine.id
+      FROM judged
+     WHERE j.id = judged.id
     RETURNING j.id, j.job_type, j.status, j.run_at
 )
 SELECT id, status,
@@ -166,7 +220,22 @@ RETURNING id
 """
 
 # Proves at the end of a transaction that the job is still ours, and holds it to the commit.
-FENCE = "SELECT id FROM ops.jobs WHERE id = $1 AND lock_token = $2 FOR NO KEY UPDATE"
+# Progress written early in the transaction kept the row locked, and renewals passed it by: without
+# a renewal here a rescue could take the job between the commit and the next heartbeat.
+FENCE = """
+WITH mine AS (
+    SELECT j.id, j.locked_until, j.locked_until - j.locked_at AS lease
+      FROM ops.jobs j
+     WHERE j.id = $1 AND j.lock_token = $2
+       FOR NO KEY UPDATE
+), renewed AS (
+    UPDATE ops.jobs j
+       SET locked_at = clock_timestamp(), locked_until = clock_timestamp() + mine.lease
+      FROM mine
+     WHERE j.id = mine.id AND mine.locked_until < clock_timestamp() + mine.lease / 2
+)
+SELECT id FROM mine
+"""
 
 # $1 ids, $2 tokens, $3 lease seconds. A row that somebody else has locked is renewed next time.
 RENEW = """
@@ -193,44 +262,72 @@ SELECT id, status FROM ops.jobs
  WHERE id = ANY ($1) AND lock_token IS NULL AND locked_by = ANY ($2)
 """
 
-# $1 crash budget, $2 at most. Of a process that died holding a suspect only the suspect is charged;
-# suspects come last, so that a batch that is cut short never leaves their neighbours to be charged.
+# $1 crash budget, $2 at most. Of a process that died holding a suspect only the suspect is charged:
+# it comes back only when nothing else of its process is left, or its neighbours, which may lapse
+# later, would be charged for it. If the process lives after all, it waits one lease and no more.
+# id + 0: before a LIMIT the planner would rather walk the primary key past every job there is;
+# ANY (ARRAY …): it takes a third of what is held for lapsed, and would read the table for so many.
+# Clearing locked_by keeps the late holder from taking this end of the job for its own.
 RESCUE = """
-WITH expired AS (
-    SELECT j.id, j.crashes, split_part(j.locked_by, '@', 2) AS process
+WITH ordinary AS (
+    SELECT j.id, j.job_type, j.unique_key, j.crashes, split_part(j.locked_by, '@', 2) AS process
       FROM ops.jobs j
-     WHERE j.status = 'processing' AND j.locked_until < (SELECT clock_timestamp())
-     ORDER BY j.crashes > 0, j.id
+     WHERE j.status = 'processing' AND j.crashes = 0
+       AND j.locked_until < (SELECT clock_timestamp())
+     ORDER BY j.id + 0
      LIMIT $2
        FOR UPDATE SKIP LOCKED
+), suspects AS (
+    SELECT j.id, j.job_type, j.unique_key, j.crashes
+      FROM ops.jobs j
+     WHERE j.status = 'processing' AND j.crashes > 0
+       AND j.locked_until < (SELECT clock_timestamp())
+       AND (j.locked_until + (j.locked_until - j.locked_at) < (SELECT clock_timestamp())
+            OR NOT EXISTS (
+                SELECT FROM ops.jobs neighbour
+                 WHERE neighbour.status = 'processing' AND neighbour.crashes = 0
+                   AND split_part(neighbour.locked_by, '@', 2) = split_part(j.locked_by, '@', 2)
+                   AND neighbour.id NOT IN (SELECT ordinary.id FROM ordinary)))
+     ORDER BY j.id + 0
+     LIMIT $2 - (SELECT count(*) FROM ordinary)
+       FOR UPDATE SKIP LOCKED
+), suspected AS (
+    SELECT DISTINCT split_part(j.locked_by, '@', 2) AS process
+      FROM ops.jobs j
+     WHERE j.status = 'processing' AND j.crashes > 0
+), charges AS (
+    SELECT id, job_type, unique_key, crashes,
+           NOT EXISTS (SELECT FROM suspected WHERE suspected.process = ordinary.process) AS charged
+      FROM ordinary
+     UNION ALL
+    SELECT id, job_type, unique_key, crashes, true FROM suspects
 ), judged AS (
-    SELECT expired.id,
-           expired.crashes > 0 OR NOT EXISTS (
-               SELECT FROM ops.jobs suspect
-                WHERE suspect.status = 'processing' AND suspect.crashes > 0
-                  AND split_part(suspect.locked_by, '@', 2) = expired.process) AS charged
-      FROM expired
+    SELECT charges.id, charges.charged,
+           CASE WHEN charges.charged AND charges.crashes >= $1 THEN 'failed'
+                WHEN charges.unique_key IS NOT NULL AND (
+                     row_number() OVER (PARTITION BY charges.job_type, charges.unique_key,
+                                                     charges.charged AND charges.crashes >= $1
+                                        ORDER BY charges.id DESC) > 1
+                     OR EXISTS (SELECT FROM ops.jobs other
+                                 WHERE other.job_type = charges.job_type
+                                   AND other.unique_key = charges.unique_key
+                                   AND other.status = 'pending')) THEN 'cancelled'
+                ELSE 'pending' END AS status
+      FROM charges
 ), rescued AS (
     UPDATE ops.jobs j
-       SET crashes = j.crashes + judged.charged::integer,
+       SET status = judged.status,
+           finished_at = CASE WHEN judged.status <> 'pending' THEN clock_timestamp() END,
+           crashes = j.crashes + judged.charged::integer,
            attempts = greatest(j.attempts - 1, 0),
-           status = CASE WHEN judged.charged AND j.crashes >= $1 THEN 'failed'
-                         WHEN j.unique_key IS NOT NULL AND EXISTS (
-                              SELECT FROM ops.jobs other
-                               WHERE other.job_type = j.job_type AND other.unique_key = j.unique_key
-                                 AND other.status = 'pending') THEN 'cancelled'
-                         ELSE 'pending' END,
-           lock_token = NULL, locked_until = NULL,
-           finished_at = CASE WHEN judged.charged AND j.crashes >= $1 THEN clock_timestamp()
-                              WHEN j.unique_key IS NOT NULL AND EXISTS (
-                                   SELECT FROM ops.jobs other
-                                    WHERE other.job_type = j.job_type
-                                      AND other.unique_key = j.unique_key
-                                      AND other.status = 'pending') THEN clock_timestamp() END,
-           last_error = format('crashed: %s stopped renewing its lock at %s (crash %s of %s)',
-                               j.locked_by, to_char(j.locked_at AT TIME ZONE 'UTC',
-                                       'YYYY-MM-DD HH24:MI:SS"Z"'),
-                               j.crashes + judged.charged::integer, $1 + 1),
+           locked_by = NULL, lock_token = NULL, locked_until = NULL,
+           last_error = CASE WHEN judged.status = 'cancelled'
+                             THEN 'superseded: another pending job has its unique key'
+                             ELSE format('crashed: %s stopped renewing its lock at %s '
+                                         '(crash %s of %s)', j.locked_by,
+                                         to_char(j.locked_at AT TIME ZONE 'UTC',
+                                                 'YYYY-MM-DD HH24:MI:SS"Z"'),
+                                         j.crashes + judged.charged::integer, $1 + 1) END,
            errors = (CASE WHEN jsonb_array_length(j.errors) >= 20 THEN j.errors - 0
                           ELSE coalesce(j.errors, '[]') END)
                     || jsonb_build_object(
@@ -239,7 +336,7 @@ WITH expired AS (
                                'locked_by', j.locked_by, 'last_renewed_at', j.locked_at,
                                'charged', judged.charged))
       FROM judged
-     WHERE j.id = judged.id
+     WHERE j.id = judged.id AND j.id = ANY (ARRAY (SELECT judged.id FROM judged))
     RETURNING j.id, j.job_type, j.status
 )
 SELECT id, status,
@@ -259,12 +356,13 @@ WITH cancelled AS (
 SELECT id, pg_notify('ops_jobs_cancelled', id::text)::text FROM cancelled
 """
 
-# An ended job starts over: fresh attempts, no crashes, due at once. Refused while its key is taken.
+# An ended job starts over: fresh attempts, no crashes, no result, due at once; a checkpoint stays.
+# Refused while its key is taken.
 RETRY = """
 WITH revived AS (
     UPDATE ops.jobs j
        SET status = 'pending', attempts = 0, crashes = 0, run_at = clock_timestamp(),
-           finished_at = NULL
+           finished_at = NULL, result = NULL, progress = NULL
      WHERE j.id = $1 AND j.status IN ('failed', 'cancelled', 'completed')
        AND NOT EXISTS (SELECT FROM ops.jobs other
                         WHERE other.job_type = j.job_type AND other.unique_key = j.unique_key

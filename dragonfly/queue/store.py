@@ -99,38 +99,20 @@ async def enqueue_many(
     options = (run_at, priority, max_attempts, correlation_id, parent_id)
     if len(keys) != len(texts):
         raise ValueError(f"{len(texts)} payloads but {len(keys)} unique keys")
-    plain = [text for text, key in zip(texts, keys, strict=True) if key is None]
-    keyed = {key: text for text, key in zip(reversed(texts), reversed(keys), strict=True) if key}
-    ids = [row["id"] for row in await _insert(conn, job_type, plain, [None] * len(plain), options)]
-    by_key = await _insert_keyed(conn, job_type, keyed, options)
-    unkeyed = iter(ids)
+    rows = await conn.fetch(sql.ENQUEUE_MANY, job_type, texts, keys, *options)
+    unkeyed = iter([row["id"] for row in rows if row["unique_key"] is None])
+    by_key = {row["unique_key"]: row["id"] for row in rows if row["unique_key"] is not None}
+    first = {key: text for text, key in zip(reversed(texts), reversed(keys), strict=True)}
+    while taken := [key for key in first if key is not None and key not in by_key]:
+        found = await conn.fetch(sql.PENDING_BY_KEY, job_type, taken)
+        by_key |= {row["unique_key"]: row["id"] for row in found}
+        # what was claimed between the two statements has freed its key
+        free = [key for key in taken if key not in by_key]
+        if free:
+            texts = [first[key] for key in free]
+            rows = await conn.fetch(sql.ENQUEUE_MANY, job_type, texts, free, *options)
+            by_key |= {row["unique_key"]: row["id"] for row in rows}
     return [next(unkeyed) if key is None else by_key[key] for key in keys]
-
-
-async def _insert(
-    conn: Connection,
-    job_type: str,
-    payloads: Sequence[str],
-    keys: Sequence[str | None],
-    options: tuple[Any, ...],
-) -> list[Record]:
-    if not payloads:
-        return []
-    return await conn.fetch(sql.ENQUEUE_MANY, job_type, payloads, keys, *options)
-
-
-async def _insert_keyed(
-    conn: Connection, job_type: str, wanted: dict[str, str], options: tuple[Any, ...]
-) -> dict[str, int]:
-    ids: dict[str, int] = {}
-    while missing := [key for key in reversed(wanted) if key not in ids]:
-        rows = await _insert(conn, job_type, [wanted[key] for key in missing], missing, options)
-        ids.update({row["unique_key"]: row["id"] for row in rows})
-        taken = [key for key in missing if key not in ids]
-        # one that is claimed between the two statements frees its key for the next round
-        found = await conn.fetch(sql.PENDING_BY_KEY, job_type, taken) if taken else []
-        ids.update({row["unique_key"]: row["id"] for row in found})
-    return ids
 
 
 def payload_json(payload: Any) -> str:
@@ -184,6 +166,15 @@ async def complete(conn: Connection, finishes: Sequence[Finish]) -> dict[int, Jo
         results if any(result is not None for result in results) else [],
     )
     return {row["id"]: JobStatus.COMPLETED for row in rows}
+
+
+async def complete_batch(conn: Connection, ids: Sequence[int], token: int) -> int:
+    """Write successes without results of jobs claimed together; how many were still ours.
+
+    LockNotAvailableError, and nothing written, if somebody holds one of the rows for long.
+    """
+    tag = await conn.execute(sql.COMPLETE_BATCH, sorted(ids), token)
+    return int(tag.rpartition(" ")[2])
 
 
 async def finish(conn: Connection, finishes: Sequence[Finish]) -> dict[int, JobStatus]:

@@ -134,9 +134,12 @@ do $$
 declare
     role_name text;
 begin
-    for role_name in select rolname from pg_catalog.pg_roles where rolname in ('anon', 'authenticated') loop
+    -- whatever the default privileges of this database gave them
+    for role_name in select rolname from pg_catalog.pg_roles
+                      where rolname in ('anon', 'authenticated', 'service_role') loop
         execute format('revoke all on schema ops from %I', role_name);
         execute format('revoke all on all tables in schema ops from %I', role_name);
+        execute format('revoke all on all sequences in schema ops from %I', role_name);
         execute format('revoke all on all functions in schema ops from %I', role_name);
     end loop;
     if exists (select from pg_catalog.pg_roles where rolname = 'service_role') then

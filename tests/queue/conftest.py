@@ -1,0 +1,52 @@
+"""One database for the whole folder, emptied before each test, as copying one takes longer."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+
+import asyncpg
+import pytest
+
+from tests.conftest import database_dsn
+
+EMPTY = """
+TRUNCATE ops.jobs, ops.worker_heartbeats RESTART IDENTITY;
+DELETE FROM ops.migrations;
+INSERT INTO ops.migrations SELECT * FROM public.applied;
+"""
+
+
+async def _execute(dsn: str, *statements: str) -> None:
+    conn = await asyncpg.connect(dsn)
+    for statement in statements:
+        await conn.execute(statement)
+    await conn.close()
+
+
+@pytest.fixture(scope="session")
+def shared(server: str, template: str) -> Iterator[str]:
+    """The address of a migrated database that the tests of this folder use in turn."""
+    name = f"dragonfly_queue_{secrets.token_hex(6)}"
+    asyncio.run(
+        _execute(
+            server,
+            f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy',
+            f'ALTER DATABASE "{name}" SET synchronous_commit = off',
+            # a test that waits for a lock that nobody gives back ends in an error
+            f"ALTER DATABASE \"{name}\" SET lock_timeout = '5s'",
+        )
+    )
+    asyncio.run(
+        _execute(database_dsn(server, name), "CREATE TABLE public.applied AS TABLE ops.migrations")
+    )
+    yield database_dsn(server, name)
+    asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+async def dsn(shared: str) -> str:
+    """The address of a migrated database without rows, this test's own while it runs."""
+    await _execute(shared, EMPTY)
+    return shared
