@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,7 +17,7 @@ import asyncpg
 
 from dragonfly.errors import ConfigurationError, LoginRefused
 from dragonfly.postgres.dsn import check_dsn, shown
-from dragonfly.postgres.failures import describe, is_login_refusal
+from dragonfly.postgres.failures import TROUBLE, describe, is_login_refusal
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Pool
@@ -59,17 +59,27 @@ class Database:
         """
         conn = await connect(self.dsn, purpose, cached=self.pooling is Pooling.SESSION)
         if session and self.pooling is Pooling.SESSION:
-            await conn.execute("; ".join(f"SET {name} = '{v}'" for name, v in session.items()))
+            try:
+                await conn.execute("; ".join(f"SET {name} = '{v}'" for name, v in session.items()))
+            except BaseException:
+                conn.terminate()
+                raise
         return conn
 
     @asynccontextmanager
-    async def pool(self, size: int) -> AsyncIterator[Pool]:
-        """Connections that handlers share; opened when first needed, so a start needs none."""
+    async def pool(
+        self, size: int, log_in: Callable[..., Coroutine[Any, Any, Connection]] = asyncpg.connect
+    ) -> AsyncIterator[Pool]:
+        """Connections that handlers share; opened when first needed, so a start needs none.
+
+        ``log_in`` stands in for ``asyncpg.connect``.
+        """
         pool = await asyncpg.create_pool(
             self.dsn,
             min_size=0,
             max_size=size,
             timeout=CONNECT_SECONDS,
+            connect=log_in,
             **_options("jobs", cached=self.pooling is Pooling.SESSION),
         )
         try:
@@ -172,7 +182,7 @@ def _is_local_socket(dsn: str) -> bool:
 async def close(conn: Connection) -> None:
     """Close politely within a bound, or drop."""
     with anyio.CancelScope(shield=True):
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*TROUBLE):
             await conn.close(timeout=CLOSE_SECONDS)
         if not conn.is_closed():
             conn.terminate()

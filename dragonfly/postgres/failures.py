@@ -20,6 +20,16 @@ class Failure(StrEnum):
     BUG = "bug"
 
 
+# what a connection or a statement may raise when no code of ours is wrong: to be caught as one.
+# InternalClientError is asyncpg's word for a server's farewell that arrived between two statements
+TROUBLE = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    ConfigurationError,
+)
 # 57014 is a cancelled statement: a timeout of ours or of the server's
 _TRANSIENT_STATES = frozenset(
     {"40001", "40P01", "55P03", "57014", "25P02", "25P03", "53200", "53400"}
@@ -45,7 +55,7 @@ def classify(error: BaseException) -> Failure:
         return _classify_sqlstate(error)
     if isinstance(error, asyncpg.InterfaceError):
         return Failure.AWAY if "closed" in str(error) else Failure.BUG
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | asyncpg.InternalClientError):
         return Failure.AWAY
     return Failure.BUG
 
@@ -76,9 +86,10 @@ def is_login_refusal(error: BaseException) -> bool:
 
 def is_connection_lost(error: BaseException) -> bool:
     """True if the connection the error came through must not be used again."""
-    return isinstance(error, ConnectionError | TimeoutError | asyncpg.InterfaceError) or (
-        isinstance(error, asyncpg.PostgresError) and classify(error) is Failure.AWAY
-    )
+    return isinstance(
+        error,
+        ConnectionError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError,
+    ) or (isinstance(error, asyncpg.PostgresError) and classify(error) is Failure.AWAY)
 
 
 def describe(error: BaseException) -> str:
@@ -123,4 +134,9 @@ def redact(text: str) -> str:
     """The text without addresses' passwords, keys, quoted values, e-mails and long numbers."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    return text[:500]
+    return storable(text[:500])
+
+
+def storable(text: str) -> str:
+    """The text without what PostgreSQL's ``text`` cannot hold: NUL, and halves of characters."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

@@ -14,6 +14,7 @@ import anyio
 import asyncpg
 
 from dragonfly.errors import TransactionAborted
+from dragonfly.postgres.failures import TROUBLE
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -64,6 +65,6 @@ async def roll_back(conn: Connection, work: asyncpg.transaction.Transaction) -> 
             with anyio.fail_after(ROLLBACK_SECONDS):
                 if conn.is_in_transaction():
                     await work.rollback()
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except TROUBLE:
             with suppress(asyncpg.InterfaceError):
                 conn.terminate()

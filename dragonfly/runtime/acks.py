@@ -6,7 +6,8 @@ No timer: an idle process writes the first finish at once, a busy one hundreds i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -14,7 +15,7 @@ import asyncpg
 
 from dragonfly.backoff import pause_seconds
 from dragonfly.job import Finish, JobStatus
-from dragonfly.postgres.failures import is_connection_lost
+from dragonfly.postgres.failures import TROUBLE, is_connection_lost
 from dragonfly.postgres.line import Line
 from dragonfly.queue import store
 from dragonfly.runtime.outcomes import unwritable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 FLUSH_ROWS = 2000
+# below this number a statement for each claim costs more than one for all
+BATCH_ROWS = 50
 LOCKED_RETRY_SECONDS = 0.1
 
 Write = Callable[["Connection", Sequence[Finish]], Awaitable[dict[int, JobStatus]]]
@@ -96,9 +99,13 @@ class Acks:
         successes = [ack for ack in batch if ack.finish.status is JobStatus.COMPLETED]
         others = [ack for ack in batch if ack.finish.status is not JobStatus.COMPLETED]
         try:
-            await self._write(successes, store.complete)
+            for token, together in _by_claim(successes):
+                if token is None:
+                    await self._write(together, store.complete)
+                else:
+                    await self._write_batch(together, token)
             await self._write(others, store.finish)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except TROUBLE:
             self._answer_lost = True
             return False
         else:
@@ -122,6 +129,22 @@ class Acks:
             if is_connection_lost(error):
                 raise
             await self._split(acks, write, error)
+
+    async def _write_batch(self, acks: list[Ack], token: int) -> None:
+        """The quick way for many at once; what it leaves open goes the careful way."""
+        ids = [ack.finish.job_id for ack in acks]
+        try:
+            async with self._line.use() as conn:
+                if await store.complete_batch(conn, ids, token) == len(ids):
+                    for ack in acks:
+                        del self._in_flight[ack.finish.job_id]
+                        ack.settled(ack.finish, JobStatus.COMPLETED)
+                    return
+            # some were lost: the others are written by now, and must not be taken for lost as well
+            self._answer_lost = True
+        except asyncpg.LockNotAvailableError:
+            pass
+        await self._write(acks, store.complete)
 
     async def _split(self, acks: list[Ack], write: Write, error: asyncpg.PostgresError) -> None:
         if len(acks) > 1:
@@ -154,3 +177,17 @@ class Acks:
                 ack.settled(ack.finish, status)
             else:
                 self._locked.append(ack)
+
+
+def _by_claim(acks: list[Ack]) -> Iterator[tuple[int | None, list[Ack]]]:
+    """Large groups without results by the token of their claim; under None all others."""
+    groups: defaultdict[int | None, list[Ack]] = defaultdict(list)
+    for ack in acks:
+        groups[None if ack.finish.result is not None else ack.finish.lock_token].append(ack)
+    rest = groups.pop(None, [])
+    for token, together in groups.items():
+        if len(together) >= BATCH_ROWS:
+            yield token, together
+        else:
+            rest.extend(together)
+    yield None, rest

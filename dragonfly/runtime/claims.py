@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import anyio
-import asyncpg
 
+from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import store
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.process import Mode, Process
@@ -47,7 +47,7 @@ class Claims:
             with anyio.fail_after(CLOSE_SECONDS, shield=True):
                 async with self._process.claims.use() as conn:
                     await self._return_doubtful(conn)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except TROUBLE:
             return  # the lease decides
 
     async def _return_doubtful(self, conn: Connection) -> None:
@@ -81,7 +81,7 @@ class Claims:
         self._process.suspects.add(token)
         try:
             suspect = await store.claim_suspect(conn, job_types, self._worker_id, lease, token)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except TROUBLE:
             self._doubtful.append(token)
             self._process.suspects.discard(token)
             if not claimed.jobs:

@@ -69,9 +69,16 @@ class WorkerDesk:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
-        async with self._pool.acquire() as proxy:
+        try:
+            proxy = await self._pool.acquire()
+        except OSError as error:
+            # a name, a socket or an answer that is missing: the database is away, no handler's bug
+            raise ConnectionRefusedError(f"no connection: {type(error).__name__}") from error
+        try:
             # the proxy answers to every method of a connection, and ends with the loan
             yield cast("Connection", proxy)
+        finally:
+            await self._pool.release(proxy)
 
     async def _write(self, job: Job[Any], write: Callable[[Connection], Awaitable[bool]]) -> None:
         if job.connection is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from dragonfly.backoff import BackoffState, pause_seconds
@@ -18,12 +18,10 @@ from dragonfly.events import (
     WorkerRecovered,
 )
 from dragonfly.queue.heartbeats import WorkerStatus
+from dragonfly.runtime.logins import LOGIN_PAUSE_SECONDS, LOGIN_TRIES
 
 CIRCUIT_SECONDS = 30.0
 CIRCUIT_CAP_SECONDS = 300.0
-LOGIN_TRIES = 3
-# poolers lock out an address that keeps offering a wrong password
-LOGIN_PAUSE_SECONDS = 1200.0
 REOPENINGS_OF_A_BUG = 3
 
 
@@ -35,7 +33,7 @@ class Circuit:
     probe_at: float = 0.0
     openings: int = 0
     open: bool = False
-    probing: bool = False
+    probe: int | None = None  # the job that tries whether it may close
     succeeded: bool = False
     opened_by: Counter[int] = field(default_factory=Counter)
 
@@ -66,18 +64,24 @@ class Health:
         self._away_since: float | None = None
         self._away_tries = 0
         self._away_until = 0.0
+        self._lost_by_job = False
         self._reason: str | None = None
         self._logins = 0
+        self.crash: str | None = None  # why it fell
 
     @property
     def status(self) -> WorkerStatus:
         if not self.started:
             return WorkerStatus.STARTING
+        if self.crash is not None:
+            return WorkerStatus.ERROR
         return WorkerStatus.DEGRADED if self.reason else WorkerStatus.RUNNING
 
     @property
     def reason(self) -> str | None:
         """A sentence, or None while all is well."""
+        if self.crash is not None:
+            return self.crash
         if self._away_since is not None or self._own.open or self.backoff.consecutive_failures:
             return self._reason
         circuits = (f"{kind}: {c.reason}" for kind, c in self._circuits.items() if c.open)
@@ -98,29 +102,36 @@ class Health:
         circuit = self._circuits.get(job_type)
         return circuit is not None and circuit.open
 
-    def probe(self) -> str | None:
-        """A type whose pause is over, of which one job may be tried; it counts as tried now."""
+    def probe(self, held: Container[int]) -> str | None:
+        """A type whose pause is over, of which one job may be tried.
+
+        A probe counts while its job is ``held``: one that was given back unstarted proves nothing.
+        """
         now = self._clock()
         for job_type, circuit in self._circuits.items():
-            if circuit.open and not circuit.probing and circuit.probe_at <= now:
-                circuit.probing = True
+            if circuit.open and circuit.probe not in held and circuit.probe_at <= now:
                 return job_type
         return None
 
+    def probing(self, job_type: str, job_id: int) -> None:
+        """This job tries whether the circuit may close."""
+        self._circuits[job_type].probe = job_id
+
     def probe_found_nothing(self, job_type: str) -> None:
         circuit = self._circuits[job_type]
-        circuit.probing = False
+        circuit.probe = None
         circuit.probe_at = self._clock() + circuit.pause(self._scale)
 
-    def probe_inconclusive(self, job_type: str) -> None:
+    def probe_inconclusive(self, job_type: str, job_id: int) -> None:
         """The probing job ended for reasons of its own: try another."""
         circuit = self._circuits.get(job_type)
-        if circuit is not None and circuit.probing:
-            circuit.probing = False
+        if circuit is not None and circuit.probe == job_id:
+            circuit.probe = None
             self._changed()
 
-    def next_probe_in(self) -> float | None:
-        waits = [c.probe_at for c in self._circuits.values() if c.open and not c.probing]
+    def next_probe_in(self, held: Container[int]) -> float | None:
+        """Seconds until a probe may be tried; None if no circuit waits for one."""
+        waits = [c.probe_at for c in self._circuits.values() if c.open and c.probe not in held]
         return max(0.0, min(waits) - self._clock()) if waits else None
 
     def circuit_pause(self, job_type: str) -> float:
@@ -132,13 +143,17 @@ class Health:
         circuit = self._circuits.get(job_type)
         if circuit is not None:
             circuit.succeeded = True
-            if circuit.open:
-                circuit.open = circuit.probing = False
-                circuit.openings = 0
-                self._events.emit(CircuitClosed(self.worker, job_type))
-                self._changed()
+            self._close(job_type, circuit)
+        if self._lost_by_job:
+            self._lost_by_job, self._away_tries = False, 0
         if self.backoff.record_success():
             self._events.emit(WorkerRecovered(self.worker))
+            self._changed()
+
+    def _close(self, job_type: str, circuit: Circuit) -> None:
+        if circuit.open:
+            circuit.open, circuit.probe, circuit.openings = False, None, 0
+            self._events.emit(CircuitClosed(self.worker, job_type))
             self._changed()
 
     def failed(self, claimed_at: float, reason: str) -> bool:
@@ -155,22 +170,28 @@ class Health:
     def opened(self, job_type: str, job_id: int, reason: str) -> bool:
         """The configuration is wrong for this type. False: it is this job that is wrong, a bug."""
         circuit = self._circuits.setdefault(job_type, Circuit())
-        if circuit.open and not circuit.probing:
+        if circuit.open and circuit.probe != job_id:
             return True  # it was in flight with the one that opened the circuit
+        circuit.probe = None
         circuit.opened_by[job_id] += 1
         if circuit.succeeded and circuit.opened_by[job_id] >= REOPENINGS_OF_A_BUG:
+            self._close(job_type, circuit)
             return False
         pause = circuit.pause(self._scale)
-        circuit.open, circuit.probing, circuit.reason = True, False, reason
+        circuit.open, circuit.reason = True, reason
         circuit.probe_at = self._clock() + pause
         circuit.openings += 1
         self._events.emit(CircuitOpened(self.worker, job_type, pause, reason))
         self._changed()
         return True
 
-    def database_away(self, reason: str) -> float:
-        """The pause in seconds; it grows while the database stays away and is never counted."""
+    def database_away(self, reason: str, *, by_job: bool = False) -> float:
+        """The pause in seconds; it grows while the database stays away and is never counted.
+
+        After a loss ``by_job`` it grows until a job completes: it may have been that job's doing.
+        """
         now = self._clock()
+        self._lost_by_job = self._lost_by_job or by_job
         if self._away_since is None:
             self._away_since = now
         if self._away_until > now:
@@ -203,6 +224,7 @@ class Health:
             self._events.emit(DatabaseBack(self.worker, self._clock() - self._away_since))
         if self._own.open:
             self._events.emit(CircuitClosed(self.worker, None))
-        self._away_since, self._away_tries, self._away_until = None, 0, 0.0
+        self._away_since, self._away_until = None, 0.0
+        self._away_tries = self._away_tries if self._lost_by_job else 0
         self._own, self._logins = Circuit(), 0
         self._changed()

@@ -7,11 +7,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import anyio
-import asyncpg
 
 from dragonfly import __version__
-from dragonfly.errors import ConfigurationError
 from dragonfly.events import JobsRescued
+from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.heartbeats import Heartbeat, WorkerStatus
 from dragonfly.runtime.loop import WorkerLoop
@@ -31,6 +30,7 @@ class Pulse:
         self._process = process
         self._rescuer = rescuer
         self._nudged = asyncio.Event()
+        self._over = False
 
     def nudge(self) -> None:
         """Beat now: something changed that people should see."""
@@ -40,12 +40,11 @@ class Pulse:
         """Beat until cancelled; a database that is away is tried again before a lease runs out."""
         settings = self._process.settings
         pause = min(settings.heartbeat_seconds, settings.lease_seconds / 4)
-        while True:
+        while not self._over:
             self._nudged.clear()
             try:
                 await self._beat(loop)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
-                    ConfigurationError):  # fmt: skip
+            except TROUBLE:
                 # the claim loop meets the same database and tells about it
                 await asyncio.sleep(pause)
                 continue
@@ -54,12 +53,12 @@ class Pulse:
 
     async def last_word(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> None:
         """Write how this start ended, if the database lets us within a bound."""
+        self._over = True
         try:
             with anyio.fail_after(LAST_WORD_SECONDS, shield=True):
                 async with self._process.heartbeats.use() as conn:
                     await heartbeats.beat(conn, self._row(loop, status, reason))
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
-                ConfigurationError):  # fmt: skip
+        except TROUBLE:
             return  # its last heartbeat grows old, which says the same
 
     async def _beat(self, loop: WorkerLoop) -> None:

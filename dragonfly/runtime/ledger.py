@@ -48,6 +48,7 @@ class Ledger:
         now = time.monotonic()
         for claim in claims:
             self.held[claim.id] = claim
+            self._endings.pop(claim.id, None)  # of an earlier claim whose lock ran out
             self._waiting.append((now, claim))
         if self._process.events.wanted(JobsClaimed):
             ids = tuple(claim.id for claim in claims)
@@ -59,7 +60,7 @@ class Ledger:
 
     def conclude(self, claim: Claim, ending: Ending, finish: Finish | None, seconds: float) -> None:
         """Its handler is done, after ``seconds``: pass on what is to be written."""
-        if claim.id not in self.held:
+        if self.held.get(claim.id) is not claim:
             return  # it was lost meanwhile
         self._endings[claim.id] = (claim, ending, seconds)
         if finish is not None:
@@ -93,7 +94,9 @@ class Ledger:
         return not self.held
 
     def _settled(self, finish: Finish, status: JobStatus | None) -> None:
-        self._settle(finish.job_id, status)
+        claim = self.held.get(finish.job_id)
+        if claim is not None and claim.lock_token == finish.lock_token:
+            self._settle(finish.job_id, status)
 
     def _settle(self, job_id: int, status: JobStatus | None) -> None:
         """The end is durable; a status of None says that the lock was lost before."""

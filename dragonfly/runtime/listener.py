@@ -7,13 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import asyncpg
 
 from dragonfly.backoff import pause_seconds
-from dragonfly.errors import ConfigurationError
 from dragonfly.events import Events, ListenerConnected, ListenerLost
 from dragonfly.postgres.database import close
-from dragonfly.postgres.failures import describe
+from dragonfly.postgres.failures import TROUBLE, describe
 from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL
 
 if TYPE_CHECKING:
@@ -54,8 +52,7 @@ class Listener:
                     await self._until_lost(conn)
                 finally:
                     await close(conn)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
-                    ConfigurationError) as error:  # fmt: skip
+            except TROUBLE as error:
                 failures += 1
                 pause = pause_seconds(failures, self._scale)
                 self._events.emit(ListenerLost(describe(error), pause))

@@ -6,18 +6,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import anyio
-import asyncpg
 
-from dragonfly.errors import ConfigurationError, CrashLoopError, LoginRefused
+from dragonfly.errors import CrashLoopError, LoginRefused
 from dragonfly.events import (
     CrashLoopDetected,
     JobAbandoned,
     JobStarted,
 )
 from dragonfly.job import Claim, Finish
-from dragonfly.postgres.failures import Failure, classify, describe
+from dragonfly.postgres.failures import TROUBLE, Failure, classify, describe
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.claims import Claims
@@ -71,6 +71,7 @@ class WorkerLoop:
         self._low_water = 0
         self._tells_starts = process.events.wanted(JobStarted)
         self._closed = False
+        self.wound_down = asyncio.Event()
         self._once_done = False
         self._crash: CrashLoopError | None = None
         self._claims = Claims(process, self.worker_id)
@@ -80,6 +81,7 @@ class WorkerLoop:
     async def run(self) -> None:
         """Claim and run jobs until told to stop; CrashLoopError after ten failures in a row."""
         async with AsyncExitStack() as stack:
+            stack.callback(self.wound_down.set)
             lifespan = self.worker.lifespan
             resources = (
                 await stack.enter_async_context(lifespan(self.process.settings))
@@ -111,6 +113,11 @@ class WorkerLoop:
     @property
     def running(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.claim is not None]
+
+    @property
+    def is_stuck(self) -> bool:
+        """It fell, but a handler that does not stop holds it back from ending."""
+        return self._crash is not None and self.wound_down.is_set() and bool(self.running)
 
     # --- claiming -------------------------------------------------------------------------------
 
@@ -158,7 +165,7 @@ class WorkerLoop:
         waits = [self.process.settings.poll_seconds]
         if claimed.due_in is not None:
             waits.append(max(claimed.due_in, CONTENDED_SECONDS))
-        probe = self.health.next_probe_in()
+        probe = self.health.next_probe_in(self.ledger.held)
         if probe is not None:
             waits.append(probe)
         return min(waits)
@@ -172,22 +179,24 @@ class WorkerLoop:
 
     async def _probe(self) -> Claimed | None:
         """One job of a type whose circuit may be closed again."""
-        job_type = self.health.probe()
+        job_type = self.health.probe(self.ledger.held)
         if job_type is None:
             return None
         claimed = await self._claim(1, [job_type])
-        if claimed is None or claimed.jobs:
-            return claimed
-        self.health.probe_found_nothing(job_type)
-        return None
+        if claimed is None:
+            return None
+        if not claimed.jobs:
+            self.health.probe_found_nothing(job_type)
+            return None
+        self.health.probing(job_type, claimed.jobs[0].id)
+        return claimed
 
     async def _claim(self, want: int, job_types: list[str] | None = None) -> Claimed | None:
         """Claim and hand to the slots; None if the database did not let us."""
         types = job_types or self.health.claimable(list(self.worker.handlers))
         try:
             claimed = await self._claims.take(types, want)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError,
-                ConfigurationError) as error:  # fmt: skip
+        except TROUBLE as error:
             self._claim_failed(error)
             return None
         self.health.database_answered()
@@ -198,14 +207,16 @@ class WorkerLoop:
         match classify(error):
             case Failure.CONFIGURATION:
                 self.health.misconfigured(describe(error), login=isinstance(error, LoginRefused))
-            case Failure.AWAY | Failure.TRANSIENT:
-                self.health.database_away(describe(error))
-            case _:
+            case Failure.BUG if not isinstance(error, OSError):
                 raise error
+            case _:  # a socket or a name that is gone is as far away as a refused connection
+                self.health.database_away(describe(error))
 
     def _accept(self, claims: list[Claim]) -> None:
         if not claims:
             return
+        if again := {claim.id for claim in claims} & self.ledger.held.keys():
+            self.lose(again)  # the lock ran out meanwhile: the new one counts
         self._idle.clear()
         self.ledger.accept(claims)
         if self._is_ending() or self.health.pause_left():
@@ -269,13 +280,18 @@ class WorkerLoop:
             case Verdict.CONFIGURATION:
                 return self._configuration_failed(slot, claim, ending, reason)
             case Verdict.AWAY:
-                self.health.database_away(reason)
-                self.ledger.give_back()
+                ending = self._connection_lost(ending, reason)
             case Verdict.COUNTED:
                 self._counted(slot, reason)
         if ending.verdict is not Verdict.SUCCESS:
-            self.health.probe_inconclusive(claim.job_type)
+            self.health.probe_inconclusive(claim.job_type, claim.id)
         return ending
+
+    def _connection_lost(self, ending: Ending, reason: str) -> Ending:
+        """Should this very job break connections, the others must get their turn before it."""
+        pause = self.health.database_away(reason, by_job=True)
+        self.ledger.give_back()
+        return replace(ending, finish=ending.finish and ending.finish._replace(delay=pause))
 
     def _counted(self, slot: Slot, reason: str) -> None:
         # the slot's clock is perf_counter, on every platform the same as monotonic or finer
@@ -286,10 +302,11 @@ class WorkerLoop:
         if self.health.backoff.crash_looping and self._crash is None:
             failures = self.health.backoff.consecutive_failures
             self.process.events.emit(CrashLoopDetected(self.worker.name, failures, reason))
-            self._crash = CrashLoopError(
+            self.health.crash = (
                 f"Crash loop detected: {self.worker.name} failed {failures} times in a row; "
                 f"the last time: {reason}"
             )
+            self._crash = CrashLoopError(self.health.crash)
 
     def _configuration_failed(
         self, slot: Slot, claim: Claim, ending: Ending, reason: str
@@ -326,6 +343,7 @@ class WorkerLoop:
             await first_of(self._idle, seconds=UNCANCELLABLE_SECONDS)
         self._abandon()
         self._closed = True
+        self.wound_down.set()
         self._arrived.set()
         await self._claims.close()
 

@@ -20,7 +20,7 @@ from dragonfly.job import (
     Snooze,
     to_json,
 )
-from dragonfly.postgres.failures import Failure, classify, describe
+from dragonfly.postgres.failures import Failure, classify, describe, storable
 
 BUG_ATTEMPTS = 2
 
@@ -64,7 +64,9 @@ def released(claim: Claim) -> Finish:
 
 def failed(claim: Claim, error: str, detail: str | None = None) -> Finish:
     """The dead-letter state."""
-    return Finish(claim.id, claim.lock_token, JobStatus.FAILED, error=error, detail=detail)
+    return Finish(
+        claim.id, claim.lock_token, JobStatus.FAILED, error=storable(error), detail=detail
+    )
 
 
 def unwritable(finish: Finish) -> Finish:
@@ -90,10 +92,12 @@ def ending_of(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
         case JobLost():
             return Ending(None, Verdict.NEUTRAL, "lost")
         case Cancel():
-            cancelled = Finish(claim.id, claim.lock_token, JobStatus.CANCELLED, error=error.reason)
+            reason = storable(error.reason)
+            cancelled = Finish(claim.id, claim.lock_token, JobStatus.CANCELLED, error=reason)
             return _ended(cancelled, Verdict.NEUTRAL)
         case Retry():
-            return _again(claim, error.reason, None, error.after, retry, Verdict.NEUTRAL)
+            reason = storable(error.reason)
+            return _again(claim, reason, None, error.after, retry, Verdict.NEUTRAL)
         case UnfitValue():
             return _ended(failed(claim, str(error)), Verdict.COUNTED)
         case HandlerTimeout():

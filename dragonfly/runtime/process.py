@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from dragonfly.events import Events
 from dragonfly.job import Claim
 from dragonfly.postgres.database import Database
 from dragonfly.postgres.line import Line
+from dragonfly.runtime.logins import Logins
 from dragonfly.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncpg import Pool
+    from asyncpg import Connection, Pool
 
 # every internal statement is bounded: a half-open socket raises nothing by itself
 STATEMENT_SECONDS = 10.0
@@ -62,6 +65,7 @@ class Process:
     claims: Line
     finishes: Line
     heartbeats: Line
+    logins: Logins
     events: Events
     mode: Mode = Mode.FOREVER
     stop: Stop = field(default_factory=Stop)
@@ -116,14 +120,22 @@ async def open_process(
     settings: Settings, database: Database, events: Events, mode: Mode = Mode.FOREVER
 ) -> AsyncIterator[Process]:
     """Open the pool and name the lines; each line connects when it is first used."""
+    logins = Logins()
+
+    def line(purpose: str, bound: float) -> Line:
+        return Line(lambda: logins.open(lambda: database.connect(purpose, _QUEUE_SESSION)), bound)
+
+    async def log_in(*args: Any, **options: Any) -> Connection:
+        return await logins.open(lambda: asyncpg.connect(*args, **options))
 
     patience = min(STATEMENT_SECONDS, settings.lease_seconds / 4)
-    claims = Line(lambda: database.connect("claim", _QUEUE_SESSION), STATEMENT_SECONDS)
-    finishes = Line(lambda: database.connect("finish", _QUEUE_SESSION), STATEMENT_SECONDS)
-    heartbeats = Line(lambda: database.connect("heartbeat", _QUEUE_SESSION), patience)
-    async with database.pool(settings.pool_size) as pool:
+    claims, finishes = line("claim", STATEMENT_SECONDS), line("finish", STATEMENT_SECONDS)
+    heartbeats = line("heartbeat", patience)
+    async with database.pool(settings.pool_size, log_in) as pool:
         try:
-            yield Process(settings, database, pool, claims, finishes, heartbeats, events, mode)
+            yield Process(
+                settings, database, pool, claims, finishes, heartbeats, logins, events, mode
+            )
         finally:
-            for line in (claims, finishes, heartbeats):
-                await line.aclose()
+            for each in (claims, finishes, heartbeats):
+                await each.aclose()

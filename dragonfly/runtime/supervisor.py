@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import anyio
 
 from dragonfly import __version__
-from dragonfly.errors import CrashLoopError, DragonflyError
+from dragonfly.errors import ConfigurationError, CrashLoopError
 from dragonfly.events import (
     ListenerUnavailable,
     ProcessStarted,
@@ -31,7 +31,8 @@ from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.heartbeat import Pulse, Rescuer
 from dragonfly.runtime.listener import Listener
-from dragonfly.runtime.loop import WorkerLoop
+from dragonfly.runtime.logins import Logins
+from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.signals import stop_on_signals
 from dragonfly.runtime.waiting import first_of
@@ -40,6 +41,8 @@ from dragonfly.worker import Worker
 RESTART_PAUSE_SECONDS = 60.0
 RESTART_WINDOW_SECONDS = 3600.0
 SETTLE_SECONDS = 5.0
+# how long a worker's lifespan may take to close after its last job
+CLOSING_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Supervisor:
         self._loops: dict[str, WorkerLoop] = {}
         self._pulses: dict[str, Pulse] = {}
         self._fallen: dict[str, str] = {}
+        self._given_up: set[str] = set()
         self._exit_now = exit_now
         self._started_at = time.monotonic()
         self._refuse_doubles()
@@ -77,7 +81,7 @@ class Supervisor:
         for worker in self.workers:
             for job_type in worker.handlers:
                 if job_type in owners:
-                    raise DragonflyError(
+                    raise ConfigurationError(
                         f"Both {owners[job_type]} and {worker.name} take {job_type!r} jobs; "
                         "one process can run only one of them."
                     )
@@ -98,7 +102,8 @@ class Supervisor:
                 async with anyio.create_task_group() as alive:
                     for worker in self.workers:
                         alive.start_soon(self._keep, worker)
-                await self._acks.drained(SETTLE_SECONDS)
+                if not any(loop.ledger.held for loop in self._loops.values()):
+                    await self._acks.drained(SETTLE_SECONDS)
                 services.cancel_scope.cancel()
         return self._ended()
 
@@ -126,14 +131,16 @@ class Supervisor:
             error = await self._live(worker, number)
             if error is None:
                 break
-            self._fallen[worker.name] = str(error)
+            self._fallen[worker.name] = reason = _reason(error)
             if self.process.mode is not Mode.FOREVER:
+                self._given_up.add(worker.name)
                 break
             now = time.monotonic()
             while restarts and now - restarts[0] > RESTART_WINDOW_SECONDS:
                 restarts.popleft()
             if len(restarts) >= settings.worker_restarts:
-                self.process.events.emit(WorkerGivenUp(worker.name, str(error)))
+                self._given_up.add(worker.name)
+                self.process.events.emit(WorkerGivenUp(worker.name, reason))
                 break
             restarts.append(now)
             await self._pause_before_restart(worker, len(restarts))
@@ -172,7 +179,7 @@ class Supervisor:
             await loop.ledger.settled_within(SETTLE_SECONDS)
             group.cancel_scope.cancel()
         if error is not None:
-            await pulse.last_word(loop, WorkerStatus.ERROR, str(error))
+            await pulse.last_word(loop, WorkerStatus.ERROR, _reason(error))
         else:
             await pulse.last_word(loop, WorkerStatus.STOPPED, None)
             self.process.events.emit(WorkerStopped(worker.name))
@@ -195,13 +202,15 @@ class Supervisor:
     async def _listen(self) -> None:
         settings, database = self.process.settings, self.process.database
         if settings.listen_url is not None:
-            dsn = settings.listen_url.get_secret_value()
-            listener = self._listener(lambda: connect(dsn, "listen"))
+            dsn, own = settings.listen_url.get_secret_value(), Logins()
+            # an address of its own has a login of its own
+            listener = self._listener(lambda: own.open(lambda: connect(dsn, "listen")))
         elif database.pooling is Pooling.TRANSACTION:
             self.process.events.emit(ListenerUnavailable(settings.poll_seconds))
             return
         else:
-            listener = self._listener(lambda: database.connect("listen"))
+            logins = self.process.logins
+            listener = self._listener(lambda: logins.open(lambda: database.connect("listen")))
         await listener.run()
 
     def _listener(self, open_connection: Callable[[], object]) -> Listener:
@@ -237,9 +246,20 @@ class Supervisor:
             )
 
     async def _leave_the_unstoppable(self) -> None:
-        """A handler that survives its cancellation keeps its lock: leave; the lease decides."""
-        await self.process.stop.claiming.wait()
-        await self.process.abandoned.wait()
+        """A handler that survives its cancellation keeps its lock: leave; the lease decides.
+
+        So must a process whose workers do not finish opening or closing their resources.
+        """
+        stop, abandoned = self.process.stop.claiming, self.process.abandoned
+        await first_of(stop, abandoned)
+        while not (stop.is_set() or self._is_hopeless()):
+            await first_of(stop, seconds=1)
+        grace = self.process.settings.grace_seconds + UNCANCELLABLE_SECONDS
+        for loop in list(self._loops.values()):
+            seconds = grace if loop.health.started else 0
+            await first_of(loop.wound_down, seconds=seconds + SETTLE_SECONDS)
+        if not any(loop.running for loop in self._loops.values()):
+            await asyncio.sleep(CLOSING_SECONDS)
         await self._acks.drained(SETTLE_SECONDS)
         for name, pulse in self._pulses.items():
             if name not in self._fallen:
@@ -247,6 +267,10 @@ class Supervisor:
         code = self._ended()
         sys.stdout.flush()
         self._exit_now(code)
+
+    def _is_hopeless(self) -> bool:
+        """Every worker was given up, or fell with a handler that holds it back from ending."""
+        return all(name in self._given_up or loop.is_stuck for name, loop in self._loops.items())
 
     def _ended(self) -> int:
         code = self._exit_code()
@@ -257,8 +281,13 @@ class Supervisor:
         if self.process.mode is not Mode.FOREVER:
             unhappy = any(loop.ledger.unhappy for loop in self._loops.values())
             return int(unhappy or bool(self._fallen))
-        all_fell = len(self._fallen) == len(self.workers)
+        all_fell = len(self._fallen) == len(self.workers) or self._is_hopeless()
         return int(all_fell and self.process.stop.signal is None)
+
+
+def _reason(error: Exception) -> str:
+    """What a fallen worker's row says: a crash loop words itself, anything else is redacted."""
+    return str(error) if isinstance(error, CrashLoopError) else describe(error)
 
 
 def _leaf(group: BaseExceptionGroup[Exception]) -> Exception:

@@ -1,0 +1,179 @@
+"""The database goes away and comes back: nobody is blamed, nothing is lost."""
+
+from __future__ import annotations
+
+import anyio
+import asyncpg
+import pytest
+
+from dragonfly import Job, Worker, enqueue, enqueue_many
+from dragonfly.events import (
+    CircuitOpened,
+    DatabaseAway,
+    DatabaseBack,
+    JobFinished,
+    JobStarted,
+    ListenerConnected,
+    WorkerFell,
+    WorkerPaused,
+    WorkerStarted,
+)
+from tests.servers import free_port, own_server
+from tests.support import Recorder, running, until
+
+Payload = dict[str, object]
+
+
+def writing(inside: anyio.Event, go_on: anyio.Event) -> Worker:
+    """A worker whose first job waits inside before it opens its transaction."""
+    worker = Worker("writing", concurrency=3)
+
+    @worker.job("write")
+    async def write(job: Job[Payload]) -> None:
+        inside.set()
+        await go_on.wait()
+        async with job.transaction() as tx:
+            await tx.execute("INSERT INTO public.effects VALUES ($1)", job.id)
+            job.complete()
+
+    return worker
+
+
+async def effects(dsn: str) -> list[int]:
+    """The ids of the jobs that took effect, in order."""
+    conn = await asyncpg.connect(dsn)
+    rows = await conn.fetch("SELECT job_id FROM public.effects ORDER BY 1")
+    await conn.close()
+    return [row["job_id"] for row in rows]
+
+
+async def prepare(dsn: str, jobs: int) -> list[int]:
+    """A table for effects, and jobs that write to it."""
+    conn = await asyncpg.connect(dsn)
+    await conn.execute("CREATE TABLE public.effects (job_id bigint)")
+    ids = await enqueue_many(conn, "write", [{}] * jobs)
+    await conn.close()
+    return ids
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_a_stopped_database_is_waited_for(mode: str) -> None:
+    """A worker survives a stop of PostgreSQL with jobs in flight; all complete, none is charged."""
+    inside, go_on = anyio.Event(), anyio.Event()
+    async with own_server() as server:
+        ids = await prepare(server.dsn, 9)
+        async with running(server.dsn, writing(inside, go_on), lease_seconds=1) as (_, seen):
+            await inside.wait()
+            await server.stop(mode)
+            go_on.set()
+            # longer than the lease, the backoff's first steps and the listener's
+            await seen.wait_for(DatabaseAway, count=4)
+            await server.start()
+            await seen.wait_for(DatabaseBack)
+            await seen.wait_for(ListenerConnected, lambda event: event.reconnected)
+            conn = await asyncpg.connect(server.dsn)
+            await until(
+                conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=9
+            )
+            await until(conn, "SELECT max(status) FROM ops.worker_heartbeats", expected="running")
+            charged = await conn.fetchval("SELECT sum(crashes) + sum(attempts) FROM ops.jobs")
+            await conn.close()
+
+        assert ids == await effects(server.dsn)
+        assert 9 == charged
+        assert [] == [*seen.of(WorkerPaused), *seen.of(WorkerFell)]
+        assert 1 == len(seen.of(WorkerStarted))
+
+
+async def test_pauses_grow_while_it_stays_away() -> None:
+    """The pauses of a worker whose database is away double, and are never counted."""
+    async with own_server() as server:
+        async with running(server.dsn, writing(anyio.Event(), anyio.Event())) as (boss, seen):
+            await seen.wait_for(ListenerConnected)
+            await server.stop()
+            await seen.wait_for(DatabaseAway, count=5)
+            health = boss._loops["writing"].health
+            counted = health.backoff.consecutive_failures
+
+        pauses = [event.seconds / 0.01 for event in seen.of(DatabaseAway)][:5]
+        for pause, plain in zip(pauses, (1, 2, 4, 8, 16), strict=True):
+            assert 0.9 * plain <= pause <= 1.1 * plain
+        assert 0 == counted
+
+
+async def test_a_job_whose_connection_breaks_makes_room(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
+    """A job that always meets a broken connection does not keep the others from running."""
+    worker = Worker("patient")
+
+    @worker.job("meet")
+    async def meet(job: Job[Payload]) -> None:
+        if job.payload["broken"]:
+            raise ConnectionResetError("peer reset")
+
+    broken = await enqueue(conn, "meet", {"broken": True})
+    others = await enqueue_many(conn, "meet", [{"broken": False}] * 5)
+    async with running(dsn, worker, backoff_scale=0.02) as (_, seen):
+        await seen.wait_for(JobFinished, lambda event: event.job_id == broken, count=2)
+
+    completed = [e.job_id for e in seen.of(JobFinished) if e.outcome == "completed"]
+    assert others == completed
+    assert 0 == await conn.fetchval("SELECT attempts FROM ops.jobs WHERE id = $1", broken)
+
+
+async def test_a_job_that_kills_its_connection_is_slowed_down(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
+    """The pauses after lost connections of jobs grow until a job completes."""
+    worker = Worker("patient")
+
+    @worker.job("meet")
+    async def meet(job: Job[Payload]) -> None:
+        raise ConnectionResetError("peer reset")
+
+    await enqueue(conn, "meet", {})
+    async with running(dsn, worker) as (_, seen):
+        await seen.wait_for(DatabaseAway, count=4)
+
+    pauses = [event.seconds / 0.01 for event in seen.of(DatabaseAway)][:4]
+    for pause, plain in zip(pauses, (1, 2, 4, 8), strict=True):
+        assert 0.9 * plain <= pause <= 1.1 * plain
+
+
+async def test_a_refused_login_is_not_hammered() -> None:
+    """Once logins are refused, the whole process tries three times, then leaves the server alone."""
+    port = free_port()
+    inside, go_on = anyio.Event(), anyio.Event()
+    async with own_server() as server:
+        await server.stop()
+        server.listen_on(port)
+        await server.start()
+        await prepare(server.dsn, 1)
+        admin = await asyncpg.connect(server.dsn)
+        await admin.execute("CREATE ROLE runner SUPERUSER LOGIN PASSWORD 'first'")
+        dsn = f"postgresql://runner:first@127.0.0.1:{port}/postgres"
+        async with running(dsn, writing(inside, go_on)) as (_, seen):
+            await inside.wait()
+            await admin.execute("ALTER ROLE runner PASSWORD 'second'")
+            await admin.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name LIKE 'dragonfly%'"
+            )
+            go_on.set()
+            await seen.wait_for(CircuitOpened, lambda event: event.seconds == 1200)
+            # many heartbeats and listener's tries later
+            await enough_beats(seen)
+        refused = server.log().count("password authentication failed")
+        await admin.close()
+
+    assert 1 <= refused <= 3
+    assert [] == seen.of(WorkerFell)
+    assert 1 == len(seen.of(JobStarted))
+
+
+async def enough_beats(seen: Recorder) -> None:
+    """Wait until the listener has tried to reconnect a few more times."""
+    from dragonfly.events import ListenerLost
+
+    await seen.wait_for(ListenerLost, count=len(seen.of(ListenerLost)) + 3)
