@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _PYTHON = (sys.executable, "-m")
+_HERE = str(Path(sys.executable).parent)
 
 FIXES = {
     "lint": (*_PYTHON, "ruff", "check", "--fix", "--quiet", "."),
@@ -22,7 +24,7 @@ CHECKS = {
     "lint": (*_PYTHON, "ruff", "check", "."),
     "format": (*_PYTHON, "ruff", "format", "--check", "."),
     "types": (*_PYTHON, "mypy"),
-    "layers": (str(Path(sys.executable).with_name("lint-imports")),),
+    "layers": (shutil.which("lint-imports", path=_HERE) or "lint-imports",),
 }
 
 

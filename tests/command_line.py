@@ -28,6 +28,7 @@ def check(words: Sequence[str]) -> None:
         try:
             command.make_context(name, arguments, parent=context)
         except click.MissingParameter:
-            raise
+            if arguments:  # a command alone is only its name
+                raise
         except click.BadParameter:
             return

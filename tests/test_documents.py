@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import sys
+import types
 from pathlib import Path
 
+import asyncpg
 import pytest
 
+from dragonfly import enqueue
 from dragonfly.settings import Settings
 from tests import command_line
+from tests.support import drain
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 _COMMAND = re.compile(r"(?:^|`|&& |; )(?:\S*[/\\])?dragonfly ((?!\*)[^`\n]+)", re.MULTILINE)
 _VARIABLE = re.compile(r"\b(?:DRAGONFLY|SUPABASE)_[A-Z_]*[A-Z]\b")
+_SQL = re.compile(r"```sql\n(.+?)```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
+_EXAMPLE = re.compile(r"```python\n# greetings\.py\n(.+?)```", re.DOTALL)
 # read by the tests alone
 _TEST_VARIABLES = {"DRAGONFLY_TEST_DSN"}
 
@@ -42,3 +50,28 @@ def test_links_lead_somewhere(document: Path) -> None:
     """Every relative link names a file of the project."""
     links = _LINK.findall(document.read_text(encoding="utf-8"))
     assert [] == [link for link in links if not (document.parent / link).exists()]
+
+
+async def test_example_worker_runs(
+    dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that README shows does what README says."""
+    (source,) = _EXAMPLE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    greetings = types.ModuleType("greetings")
+    monkeypatch.setitem(sys.modules, "greetings", greetings)
+    exec(source, greetings.__dict__)
+    await enqueue(conn, "greet", {"name": "Ada"})
+    code, _ = await drain(dsn, greetings.worker)
+    rows = await conn.fetch("SELECT status, result FROM ops.jobs ORDER BY id")
+    done = [(row["status"], json.loads(row["result"])) for row in rows]
+    assert (0, [("completed", {"greeted": "Ada"}), ("completed", {"stamped": "Ada"})]) == (
+        code,
+        done,
+    )
+
+
+@documents
+async def test_queries_run(document: Path, conn: asyncpg.Connection) -> None:
+    """Every query that a document shows runs as it stands."""
+    for query in _SQL.findall(document.read_text(encoding="utf-8")):
+        await conn.fetch(query)
