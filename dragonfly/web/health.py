@@ -101,7 +101,7 @@ async def serve(supervisor: Supervisor, settings: Settings, events: Events) -> N
     finally:
         with anyio.CancelScope(shield=True):
             # uvicorn, cancelled, would leave its sockets open
-            if False:
+            if server.started:
                 await server.shutdown([listener])
             listener.close()
             await line.aclose()

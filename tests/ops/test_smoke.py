@@ -94,11 +94,13 @@ async def test_expected_plaintiffs(conn: asyncpg.Connection) -> None:
 
 
 async def test_writes_nothing(conn: asyncpg.Connection) -> None:
-    """It works in a session that may not write, and leaves no transaction behind."""
-    await conn.execute("SET default_transaction_read_only = on")
+    """Everything is asked in one transaction that could not write, and that is over afterwards."""
+    asked: list[str] = []
+    with conn.query_logger(lambda query: asked.append(query.query)):
+        await smoke(conn, "dev", None)
 
-    await smoke(conn, "dev", None)
-
+    opened = [query for query in asked if query.startswith("BEGIN")]
+    assert ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;"] == opened
     assert not conn.is_in_transaction()
 
 
