@@ -158,6 +158,13 @@ class JobsRescued(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobsForgotten(Event):
+    """A sweep deleted jobs that ended long ago."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerConnected(Event):
     reconnected: bool
 

@@ -205,6 +205,10 @@ _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
             )
         ),
     ),
+    e.JobsForgotten: (
+        "INFO",
+        lambda v: f"forgot {_plural(v.count, 'job')} that ended long ago",
+    ),
     e.ListenerConnected: (
         "INFO",
         lambda v: "listening for new jobs again" if v.reconnected else "listening for new jobs",

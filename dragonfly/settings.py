@@ -113,6 +113,27 @@ class Settings(BaseSettings):
         validation_alias="DRAGONFLY_CRASH_BUDGET",
         description="How often a job may take its process down before it is failed.",
     )
+    keep_completed_days: float = Field(
+        default=30,
+        gt=0,
+        le=36500,
+        validation_alias="DRAGONFLY_KEEP_COMPLETED_DAYS",
+        description="Days that completed jobs stay in ops.jobs; a handler may say otherwise.",
+    )
+    keep_cancelled_days: float = Field(
+        default=30,
+        gt=0,
+        le=36500,
+        validation_alias="DRAGONFLY_KEEP_CANCELLED_DAYS",
+        description="Days that cancelled jobs stay in ops.jobs.",
+    )
+    keep_failed_days: float = Field(
+        default=365,
+        gt=0,
+        le=36500,
+        validation_alias="DRAGONFLY_KEEP_FAILED_DAYS",
+        description="Days that failed jobs stay in ops.jobs, with the evidence of their failure.",
+    )
     backoff_scale: float = Field(
         default=1,
         gt=0,

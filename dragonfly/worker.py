@@ -33,6 +33,7 @@ class Handler:
     payload_type: Any
     timeout: float | None
     retry: RetryPolicy
+    keep_days: float | None
     is_async: bool = field(init=False)
     decode: Callable[[str], Any] = field(init=False)
 
@@ -74,11 +75,17 @@ class Worker:
         return self.name.replace("-", "_")
 
     def job(
-        self, job_type: str, *, timeout: float | None = None, retry: RetryPolicy | None = None
+        self,
+        job_type: str,
+        *,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        keep_days: float | None = None,
     ) -> Callable[[Callable[_Params, _Result]], Callable[_Params, _Result]]:
         """Register the decorated function as the handler of ``job_type``.
 
-        It takes one ``Job[PayloadType]``; a plain ``def`` runs in a thread.
+        It takes one ``Job[PayloadType]``; a plain ``def`` runs in a thread. Ended jobs of this
+        type stay for ``keep_days``, by default as the settings say.
         """
         if job_type in self.handlers:
             raise ConfigurationError(f"Worker {self.name!r} has two handlers for {job_type!r}.")
@@ -90,7 +97,12 @@ class Worker:
             payload_type = _payload_type(function, caller.f_locals)
             limit = timeout if timeout is not None else self.timeout
             self.handlers[job_type] = Handler(
-                job_type, typing.cast("Any", function), payload_type, limit, retry or RetryPolicy()
+                job_type,
+                typing.cast("Any", function),
+                payload_type,
+                limit,
+                retry or RetryPolicy(),
+                keep_days,
             )
             return function
 
@@ -118,8 +130,16 @@ def _decoder(job_type: str, payload_type: Any) -> Callable[[str], Any]:
     from pydantic import TypeAdapter, ValidationError
     from pydantic_core import from_json
 
-    if payload_type in (Any, dict) or typing.get_origin(payload_type) is dict:
-        return from_json
+    is_plain = payload_type in (dict, dict[str, Any], dict[str, object])
+
+    def read(text: str) -> Any:
+        payload = from_json(text)
+        if is_plain and not isinstance(payload, dict):
+            raise Reject("PAYLOAD_INVALID", f"the payload of {job_type} must be an object")
+        return payload
+
+    if is_plain or payload_type is Any:
+        return read
     validate = TypeAdapter(payload_type).validate_json
 
     def decode(text: str) -> Any:

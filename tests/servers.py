@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -81,7 +83,9 @@ class OwnServer:
 @asynccontextmanager
 async def own_server(*, migrated: bool = True) -> AsyncIterator[OwnServer]:
     """A fresh server for one test."""
-    with tempfile.TemporaryDirectory(prefix="dragonfly-own-", ignore_cleanup_errors=True) as parent:
+    with tempfile.TemporaryDirectory(
+        prefix="dragonfly-own-", dir=quick_folder(), ignore_cleanup_errors=True
+    ) as parent:
         folder = Path(parent) / "pg"
         with embedded_server(folder) as dsn:
             server = OwnServer(folder.resolve(), dsn)
@@ -96,10 +100,17 @@ async def own_server(*, migrated: bool = True) -> AsyncIterator[OwnServer]:
                     await server.stop("immediate")
 
 
+def quick_folder() -> Path | None:
+    """A folder in memory with room for servers, where there is one: copying a database takes a
+    thirtieth of the time there."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
+    return memory if roomy and os.access(memory, os.W_OK) else None
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-

@@ -44,7 +44,7 @@ SELECT max(seen.id) AS last_id, count(*) AS seen, (SELECT count(*) FROM forgotte
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """How long ended jobs of a status stay; a ``job_type`` of None speaks for all without a rule."""
+    """How long ended jobs of a status stay; ``job_type`` None speaks for all without a rule."""
 
     status: JobStatus
     seconds: float

@@ -30,10 +30,8 @@ WITH RECURSIVE ladder (job_type, priority) AS (
       FROM ladder WHERE ladder.priority IS NOT NULL
 ), levels AS (
     SELECT ladder.priority, array_agg(ladder.job_type) AS job_types
-      FROM ladder
-     GROUP BY ladder.priority
-    HAVING ladder.priority IS NOT NULL
-     ORDER BY ladder.priority DESC
+      FROM ladder WHERE ladder.priority IS NOT NULL
+     GROUP BY ladder.priority ORDER BY ladder.priority DESC
 ), ready AS (
     SELECT next.id
       FROM levels CROSS JOIN LATERAL (
@@ -71,9 +69,12 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                     WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
                       AND j.priority = ladder.priority
                     ORDER BY j.run_at LIMIT 1) AS first),
-           (SELECT min(j.run_at) FROM ops.jobs j
-             WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
-               AND j.run_at > (SELECT clock_timestamp()))) - clock_timestamp())::float8,
+           (SELECT min(later.run_at)
+              FROM unnest($1) AS wanted (job_type) CROSS JOIN LATERAL (
+                   SELECT j.run_at FROM ops.jobs j
+                    WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes > 0
+                      AND j.run_at > (SELECT clock_timestamp())
+                    ORDER BY j.run_at LIMIT 1) AS later)) - clock_timestamp())::float8,
        EXISTS (SELECT FROM ops.jobs j
                 WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
                   AND j.run_at <= (SELECT clock_timestamp()))
@@ -109,10 +110,9 @@ WITH mine AS (
            mine.unique_key IS NOT NULL AND (
                row_number() OVER (PARTITION BY mine.job_type, mine.unique_key
                                   ORDER BY mine.id DESC) > 1
-               OR EXISTS (SELECT FROM ops.jobs other
-                           WHERE other.job_type = mine.job_type
-                             AND other.unique_key = mine.unique_key
-                             AND other.status = 'pending')) AS superseded
+               OR EXISTS (SELECT FROM ops.jobs other WHERE other.status = 'pending'
+                             AND other.job_type = mine.job_type
+                             AND other.unique_key = mine.unique_key)) AS superseded
       FROM mine
 )
 UPDATE ops.jobs j
@@ -173,10 +173,9 @@ WITH mine AS (
            mine.status = 'pending' AND mine.unique_key IS NOT NULL AND (
                row_number() OVER (PARTITION BY mine.job_type, mine.unique_key, mine.status
                                   ORDER BY mine.id DESC) > 1
-               OR EXISTS (SELECT FROM ops.jobs other
-                           WHERE other.job_type = mine.job_type
-                             AND other.unique_key = mine.unique_key
-                             AND other.status = 'pending')) AS superseded
+               OR EXISTS (SELECT FROM ops.jobs other WHERE other.status = 'pending'
+                             AND other.job_type = mine.job_type
+                             AND other.unique_key = mine.unique_key)) AS superseded
       FROM mine
 ), finished AS (
     UPDATE ops.jobs j
@@ -272,29 +271,22 @@ RESCUE = """
 WITH ordinary AS (
     SELECT j.id, j.job_type, j.unique_key, j.crashes, split_part(j.locked_by, '@', 2) AS process
       FROM ops.jobs j
-     WHERE j.status = 'processing' AND j.crashes = 0
-       AND j.locked_until < (SELECT clock_timestamp())
-     ORDER BY j.id + 0
-     LIMIT $2
-       FOR UPDATE SKIP LOCKED
+     WHERE j.status = 'processing' AND j.crashes = 0 AND j.locked_until < (SELECT clock_timestamp())
+     ORDER BY j.id + 0 LIMIT $2 FOR UPDATE SKIP LOCKED
 ), suspects AS (
     SELECT j.id, j.job_type, j.unique_key, j.crashes
       FROM ops.jobs j
-     WHERE j.status = 'processing' AND j.crashes > 0
-       AND j.locked_until < (SELECT clock_timestamp())
+     WHERE j.status = 'processing' AND j.crashes > 0 AND j.locked_until < (SELECT clock_timestamp())
        AND (j.locked_until + (j.locked_until - j.locked_at) < (SELECT clock_timestamp())
             OR NOT EXISTS (
                 SELECT FROM ops.jobs neighbour
                  WHERE neighbour.status = 'processing' AND neighbour.crashes = 0
                    AND split_part(neighbour.locked_by, '@', 2) = split_part(j.locked_by, '@', 2)
                    AND neighbour.id NOT IN (SELECT ordinary.id FROM ordinary)))
-     ORDER BY j.id + 0
-     LIMIT $2 - (SELECT count(*) FROM ordinary)
-       FOR UPDATE SKIP LOCKED
+     ORDER BY j.id + 0 LIMIT $2 - (SELECT count(*) FROM ordinary) FOR UPDATE SKIP LOCKED
 ), suspected AS (
     SELECT DISTINCT split_part(j.locked_by, '@', 2) AS process
-      FROM ops.jobs j
-     WHERE j.status = 'processing' AND j.crashes > 0
+      FROM ops.jobs j WHERE j.status = 'processing' AND j.crashes > 0
 ), charges AS (
     SELECT id, job_type, unique_key, crashes,
            NOT EXISTS (SELECT FROM suspected WHERE suspected.process = ordinary.process) AS charged
@@ -308,10 +300,9 @@ WITH ordinary AS (
                      row_number() OVER (PARTITION BY charges.job_type, charges.unique_key,
                                                      charges.charged AND charges.crashes >= $1
                                         ORDER BY charges.id DESC) > 1
-                     OR EXISTS (SELECT FROM ops.jobs other
-                                 WHERE other.job_type = charges.job_type
-                                   AND other.unique_key = charges.unique_key
-                                   AND other.status = 'pending')) THEN 'cancelled'
+                     OR EXISTS (SELECT FROM ops.jobs other WHERE other.status = 'pending'
+                                   AND other.job_type = charges.job_type
+                                   AND other.unique_key = charges.unique_key)) THEN 'cancelled'
                 ELSE 'pending' END AS status
       FROM charges
 ), rescued AS (

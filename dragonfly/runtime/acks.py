@@ -95,7 +95,12 @@ class Acks:
         batch = self._locked + self._waiting[:FLUSH_ROWS]
         self._waiting = self._waiting[FLUSH_ROWS:]
         self._locked = []
-        self._in_flight = {ack.finish.job_id: ack for ack in batch}
+        self._in_flight = {ack.finish.job_id: ack for ack in reversed(batch)}
+        if len(self._in_flight) < len(batch):
+            # the answer to a job's earlier end was lost, and it has ended again: one by one
+            first = [ack for ack in batch if self._in_flight[ack.finish.job_id] is ack]
+            later = [ack for ack in batch if self._in_flight[ack.finish.job_id] is not ack]
+            batch, self._waiting = first, later + self._waiting
         successes = [ack for ack in batch if ack.finish.status is JobStatus.COMPLETED]
         others = [ack for ack in batch if ack.finish.status is not JobStatus.COMPLETED]
         try:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from dragonfly.job import Claim
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import store
 from dragonfly.queue.store import Claimed
-from dragonfly.runtime.process import Mode, Process
+from dragonfly.runtime.process import Process
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -29,15 +30,29 @@ class Claims:
         self._suspects_seen_at = time.monotonic()
 
     async def take(self, job_types: Sequence[str], limit: int) -> Claimed:
-        """Claim up to ``limit`` jobs, and beside them one suspect if its turn has come."""
+        """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come."""
         # cut off in flight, it might leave rows locked that nobody knows of
         with anyio.CancelScope(shield=True):
             async with self._process.claims.use() as conn:
                 await self._return_doubtful(conn)
-                claimed = await self._claim(conn, job_types, limit)
-                if self._is_a_suspects_turn(claimed):
-                    claimed = await self._claim_suspect(conn, job_types, claimed)
+                try:
+                    claimed = await self._take(conn, job_types, limit)
+                except BaseException:
+                    self._process.suspects.difference_update(self._doubtful)
+                    raise
+                self._doubtful.clear()
         return claimed
+
+    async def _take(self, conn: Connection, job_types: Sequence[str], limit: int) -> Claimed:
+        suspects = []
+        if self._is_overdue():  # before the others, or long jobs would always be ahead of it
+            suspects = await self._claim_suspect(conn, job_types)
+            if len(suspects) == limit:
+                return Claimed(suspects)
+        claimed = await self._claim(conn, job_types, limit - len(suspects))
+        if claimed.suspects_wait and not suspects and not self._process.suspects:
+            suspects = await self._claim_suspect(conn, job_types)
+        return Claimed([*suspects, *claimed.jobs]) if suspects else claimed
 
     async def close(self) -> None:
         """Give back what may have been taken, if the database lets us within a bound."""
@@ -58,36 +73,23 @@ class Claims:
     async def _claim(self, conn: Connection, job_types: Sequence[str], limit: int) -> Claimed:
         token, lease = store.new_token(), self._process.settings.lease_seconds
         self._doubtful.append(token)
-        claimed = await store.claim(conn, job_types, limit, self._worker_id, lease, token)
-        self._doubtful.clear()
-        return claimed
+        return await store.claim(conn, job_types, limit, self._worker_id, lease, token)
 
-    def _is_a_suspects_turn(self, claimed: Claimed) -> bool:
+    def _is_overdue(self) -> bool:
         """A busy queue must not starve the suspects: look for one at each heartbeat at least."""
-        if self._process.suspects or (claimed.jobs and self._process.mode is Mode.ONCE):
-            return False
-        now = time.monotonic()
-        overdue = now - self._suspects_seen_at > self._process.settings.heartbeat_seconds
-        if not claimed.suspects_wait and not (claimed.jobs and overdue):
-            return False
-        self._suspects_seen_at = now
-        return True
+        return (
+            not self._process.suspects
+            and time.monotonic() - self._suspects_seen_at > self._process.settings.heartbeat_seconds
+        )
 
-    async def _claim_suspect(
-        self, conn: Connection, job_types: Sequence[str], claimed: Claimed
-    ) -> Claimed:
-        """A process holds at most one suspect, so that a crash tells which job is to blame."""
+    async def _claim_suspect(self, conn: Connection, job_types: Sequence[str]) -> list[Claim]:
+        """One or none: a process holds at most one, so that a crash tells which job is to blame."""
         token, lease = store.new_token(), self._process.settings.lease_seconds
+        self._suspects_seen_at = time.monotonic()
         self._process.suspects.add(token)
-        try:
-            suspect = await store.claim_suspect(conn, job_types, self._worker_id, lease, token)
-        except TROUBLE:
-            self._doubtful.append(token)
-            self._process.suspects.discard(token)
-            if not claimed.jobs:
-                raise
-            return claimed
+        self._doubtful.append(token)
+        suspect = await store.claim_suspect(conn, job_types, self._worker_id, lease, token)
         if suspect is None:
             self._process.suspects.discard(token)
-            return claimed
-        return Claimed([*claimed.jobs, suspect])
+            return []
+        return [suspect]

@@ -35,6 +35,7 @@ from dragonfly.runtime.logins import Logins
 from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.signals import stop_on_signals
+from dragonfly.runtime.sweeper import Sweeper
 from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
@@ -42,7 +43,7 @@ RESTART_PAUSE_SECONDS = 60.0
 RESTART_WINDOW_SECONDS = 3600.0
 SETTLE_SECONDS = 5.0
 # how long a worker's lifespan may take to close after its last job
-CLOSING_SECONDS = 15.0
+CLOSING_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ class Supervisor:
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
+                if process.mode is Mode.FOREVER:
+                    services.start_soon(Sweeper(process, self.workers).run)
                 services.start_soon(self._ring_at_stop)
                 services.start_soon(self._leave_the_unstoppable)
                 async with anyio.create_task_group() as alive:
@@ -258,12 +261,14 @@ class Supervisor:
         for loop in list(self._loops.values()):
             seconds = grace if loop.health.started else 0
             await first_of(loop.wound_down, seconds=seconds + SETTLE_SECONDS)
-        if not any(loop.running for loop in self._loops.values()):
+        if all(loop.wound_down.is_set() and not loop.running for loop in self._loops.values()):
             await asyncio.sleep(CLOSING_SECONDS)
         await self._acks.drained(SETTLE_SECONDS)
         for name, pulse in self._pulses.items():
             if name not in self._fallen:
-                await pulse.last_word(self._loops[name], WorkerStatus.STOPPED, None)
+                crash = self._loops[name].health.crash
+                status = WorkerStatus.ERROR if crash else WorkerStatus.STOPPED
+                await pulse.last_word(self._loops[name], status, crash)
         code = self._ended()
         sys.stdout.flush()
         self._exit_now(code)

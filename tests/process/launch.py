@@ -98,12 +98,12 @@ class Dragonfly:
 
 @asynccontextmanager
 async def dragonfly(
-    *args: str, dsn: str | None, cwd: Path = ROOT, **env: str
+    *args: str, dsn: str | None, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> AsyncIterator[Dragonfly]:
     """``python -m dragonfly ARGS`` while the block runs; what is left of it then is killed."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "dragonfly", *args, cwd=cwd,
-        env=environment(dsn, PYTHONPATH=str(ROOT), **env),
+        env=environment(dsn, PYTHONPATH=str(ROOT), **(env or {})),
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     running = Dragonfly(process)
@@ -125,15 +125,15 @@ async def workers(
     """``dragonfly run`` with workers of ``scripted``, once each of them has started."""
     chosen = names or ("worker",)
     where = ",".join(f"tests.process.scripted:{name}" for name in chosen)
-    async with dragonfly("run", "--workers", where, *args, dsn=dsn, **env) as running:
+    async with dragonfly("run", "--workers", where, *args, dsn=dsn, env=env) as running:
         await running.says("started as", count=len(chosen))
         yield running
 
 
 async def run_to_end(
-    dsn: str | None, *args: str, seconds: float = 30, cwd: Path = ROOT, **env: str
+    dsn: str | None, *args: str, cwd: Path = ROOT, env: dict[str, str] | None = None
 ) -> Dragonfly:
     """The command, after its end."""
-    async with dragonfly(*args, dsn=dsn, cwd=cwd, **env) as command:
-        await command.ends(seconds)
+    async with dragonfly(*args, dsn=dsn, cwd=cwd, env=env) as command:
+        await command.ends(30)
     return command

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import anyio
 import asyncpg
 
 from dragonfly import Job, Reject, Snooze, Worker, enqueue
 from dragonfly.job import RetryPolicy
+from dragonfly.settings import Settings
 
 Payload = dict[str, object]
 SLOTS = int(os.environ.get("SCRIPTED_SLOTS", "4"))
@@ -110,6 +113,26 @@ async def select(job: Job[Payload]) -> None:
     async with job.transaction() as tx:
         await tx.execute("SELECT * FROM public.missing")
         job.complete()
+
+
+@asynccontextmanager
+async def never_opens(_: Settings) -> AsyncIterator[None]:
+    """Resources that nobody gets."""
+    await anyio.sleep_forever()
+    yield
+
+
+@asynccontextmanager
+async def never_closes(_: Settings) -> AsyncIterator[None]:
+    """Resources that nobody gets rid of."""
+    yield
+    await swallow()
+
+
+opening = Worker("opening", lifespan=never_opens)
+closing = Worker("closing", lifespan=never_closes)
+opening.job("opening")(following)
+closing.job("closing")(following)
 
 
 async def make_trace(conn: asyncpg.Connection) -> None:

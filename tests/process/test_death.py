@@ -16,9 +16,7 @@ from tests.support import until
 STARTED = "SELECT count(*) FROM public.trace WHERE what = 'start'"
 
 
-async def test_jobs_of_a_killed_process_are_rescued(
-    traced: str, conn: asyncpg.Connection
-) -> None:
+async def test_jobs_of_a_killed_process_are_rescued(traced: str, conn: asyncpg.Connection) -> None:
     """After the lease another process brings them back; each then runs alone, and completes."""
     await conn.execute("SELECT pg_advisory_lock(42)")
     ids = await enqueue_many(conn, "script", [{"do": "wait"}] * 3)
@@ -40,8 +38,8 @@ async def test_jobs_of_a_killed_process_are_rescued(
         await until(conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=3)
 
     runs = await conn.fetch(
-        "SELECT max(at) AS began, finished_at AS ended FROM public.trace JOIN ops.jobs ON id = job_id "
-        "WHERE what = 'start' GROUP BY id ORDER BY 1"
+        "SELECT max(at) AS began, finished_at AS ended FROM public.trace "
+        "JOIN ops.jobs ON id = job_id WHERE what = 'start' GROUP BY id ORDER BY 1"
     )
     assert 3 == len(ids) == len(runs)
     for before, after in pairwise(runs):
@@ -73,9 +71,7 @@ async def test_a_poison_job_is_found_out(traced: str, conn: asyncpg.Connection) 
             )
             assert 3 == await victim.ends()
     async with workers(traced, DRAGONFLY_CRASH_BUDGET="3"):
-        await until(
-            conn, "SELECT status FROM ops.jobs WHERE id = $1", poison, expected="failed"
-        )
+        await until(conn, "SELECT status FROM ops.jobs WHERE id = $1", poison, expected="failed")
         await until(conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=2)
 
     job = await conn.fetchrow("SELECT * FROM ops.jobs WHERE id = $1", poison)
@@ -87,9 +83,7 @@ async def test_a_poison_job_is_found_out(traced: str, conn: asyncpg.Connection) 
     assert [1, 1] == [row["crashes"] for row in charged]
 
 
-async def test_a_frozen_process_writes_nothing_late(
-    traced: str, conn: asyncpg.Connection
-) -> None:
+async def test_a_frozen_process_writes_nothing_late(traced: str, conn: asyncpg.Connection) -> None:
     """A process that sleeps through its lease finds its job gone, and leaves the new result."""
     await conn.execute("SELECT pg_advisory_lock(42)")
     job_id = await enqueue(conn, "script", {"do": "wait"})
@@ -110,10 +104,8 @@ async def test_a_frozen_process_writes_nothing_late(
     assert 1 == await conn.fetchval("SELECT count(*) FROM public.trace WHERE what = 'released'")
 
 
-async def test_cancelling_reaches_a_running_process(
-    traced: str, conn: asyncpg.Connection
-) -> None:
-    """store.cancel stops the handler by NOTIFY, long before a heartbeat; the row stays cancelled."""
+async def test_cancelling_reaches_a_running_process(traced: str, conn: asyncpg.Connection) -> None:
+    """A cancel stops the handler by NOTIFY, long before a heartbeat; the row stays cancelled."""
     job_id = await enqueue(conn, "script", {"do": "sleep"})
     async with workers(
         traced, DRAGONFLY_HEARTBEAT_SECONDS="20", DRAGONFLY_LEASE_SECONDS="60"
@@ -123,9 +115,7 @@ async def test_cancelling_reaches_a_running_process(
         assert await store.cancel(conn, job_id, "not wanted")
         await running.says("taken away or cancelled", seconds=3)
         other = await enqueue(conn, "script", {"do": "return"})
-        await until(
-            conn, "SELECT status FROM ops.jobs WHERE id = $1", other, expected="completed"
-        )
+        await until(conn, "SELECT status FROM ops.jobs WHERE id = $1", other, expected="completed")
         running.signal()
         assert 0 == await running.ends()
 

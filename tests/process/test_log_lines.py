@@ -15,9 +15,7 @@ from tests.process.launch import ROOT, environment, run_to_end
 ONCE = ("run", "--workers", "tests.process.scripted:worker", "--once")
 
 
-async def test_lines_are_json_away_from_a_terminal(
-    traced: str, conn: asyncpg.Connection
-) -> None:
+async def test_lines_are_json_away_from_a_terminal(traced: str, conn: asyncpg.Connection) -> None:
     """Each line is one JSON object with level, message and time; those of jobs name the job."""
     job_id = await enqueue(conn, "script", {"do": "raise", "secret": "hunter2"})
 

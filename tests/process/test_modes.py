@@ -15,7 +15,7 @@ BOTH = "tests.process.scripted:worker,tests.process.scripted:neighbour"
 
 async def run(dsn: str, mode: str, names: str = BOTH, **env: str) -> Dragonfly:
     """``dragonfly run`` in this mode, to its end."""
-    return await run_to_end(dsn, "run", "--workers", names, mode, **env)
+    return await run_to_end(dsn, "run", "--workers", names, mode, env=env)
 
 
 async def test_once_runs_one_job_of_each_worker(traced: str, conn: asyncpg.Connection) -> None:
@@ -141,9 +141,7 @@ async def test_types_of_nobody_are_left_alone(traced: str, conn: asyncpg.Connect
     await enqueue(conn, "unknown", {}, priority=9)
     async with workers(traced) as running:
         known = await enqueue(conn, "script", {"do": "return"})
-        await until(
-            conn, "SELECT status FROM ops.jobs WHERE id = $1", known, expected="completed"
-        )
+        await until(conn, "SELECT status FROM ops.jobs WHERE id = $1", known, expected="completed")
         running.signal()
         await running.ends()
 

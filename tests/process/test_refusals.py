@@ -88,7 +88,7 @@ async def test_a_malformed_address(address: str, words: tuple[str, ...]) -> None
 async def test_no_address_in_prod(tmp_path: Path) -> None:
     """prod without an address is refused before anything is tried."""
     command = await run_to_end(
-        None, "run", "--workers", SCRIPTED, cwd=tmp_path, SUPABASE_MODE="prod"
+        None, "run", "--workers", SCRIPTED, cwd=tmp_path, env={"SUPABASE_MODE": "prod"}
     )
 
     refused(command, "SUPABASE_DB_URL_PROD is not set")
@@ -97,9 +97,12 @@ async def test_no_address_in_prod(tmp_path: Path) -> None:
 async def test_a_setting_out_of_bounds(dsn: str) -> None:
     """A lease shorter than three heartbeats is refused with the names of both settings."""
     command = await run_to_end(
-        dsn, "run", "--workers", SCRIPTED, DRAGONFLY_LEASE_SECONDS="1",
-        DRAGONFLY_HEARTBEAT_SECONDS="1",
-    )  # fmt: skip
+        dsn,
+        "run",
+        "--workers",
+        SCRIPTED,
+        env={"DRAGONFLY_LEASE_SECONDS": "1", "DRAGONFLY_HEARTBEAT_SECONDS": "1"},
+    )
 
     refused(command, "DRAGONFLY_LEASE_SECONDS", "DRAGONFLY_HEARTBEAT_SECONDS")
 

@@ -8,7 +8,7 @@ import time
 import asyncpg
 import pytest
 
-from dragonfly import enqueue
+from dragonfly import enqueue, enqueue_many
 from tests.process.launch import workers
 from tests.process.scripted import make_trace
 from tests.servers import own_server
@@ -88,28 +88,55 @@ async def test_a_second_signal_cancels_at_once(
     assert [FRESH] * 3 == [tuple(row) for row in await conn.fetch(JOB)]
 
 
-@pytest.mark.parametrize("job_type", ["script", "thread"])
 async def test_a_job_that_cannot_be_stopped_keeps_its_lock(
-    traced: str, conn: asyncpg.Connection, job_type: str
+    traced: str, conn: asyncpg.Connection
 ) -> None:
     """A swallowed cancellation or a blocked thread holds up the exit for a bound, no longer."""
-    await enqueue(conn, job_type, {"do": "swallow"})
+    await enqueue(conn, "script", {"do": "swallow"})
+    await enqueue(conn, "thread", {})
     await enqueue(conn, "script", {"do": "sleep"})
     async with workers(
         traced, DRAGONFLY_GRACE_SECONDS="0.2", DRAGONFLY_LEASE_SECONDS="30"
     ) as running:
-        await until(conn, STARTED, expected=2)
+        await until(conn, STARTED, expected=3)
         began = time.monotonic()
         running.signal()
         code = await running.ends(12)
         took = time.monotonic() - began
 
-    rows = await conn.fetch(JOB)
+    kept = ("processing", 1, 0, False, True)
     assert 0 == code
     assert 5 <= took < 9
-    assert {("processing", 1, 0, False, True), FRESH} == {tuple(row) for row in rows}
-    assert "does not stop" in (await running.says("does not stop"))["message"]
+    assert [kept, kept, FRESH] == [tuple(row) for row in await conn.fetch(JOB + " ORDER BY id")]
+    assert 2 == running.text.count("does not stop")
     assert "stopped" == (await one(conn, HEARTBEAT))[0]
+
+
+@pytest.mark.parametrize("name", ["opening", "closing"])
+async def test_resources_do_not_hold_up_the_exit(traced: str, name: str) -> None:
+    """A lifespan that never opens, or never closes, is left behind within a bound."""
+    async with workers(traced, name) as running:
+        await running.says("listening for new jobs")
+        running.signal()
+        code = await running.ends(9)
+
+    assert 0 == code
+
+
+async def test_a_crash_loop_with_a_job_that_cannot_be_stopped(
+    traced: str, conn: asyncpg.Connection
+) -> None:
+    """The only worker fell, and a blocked thread would keep it: the process exits with 1."""
+    await enqueue(conn, "thread", {}, priority=1)
+    await enqueue_many(conn, "script", [{"do": "raise"}] * 12)
+    async with workers(
+        traced, SCRIPTED_SLOTS="2", DRAGONFLY_GRACE_SECONDS="0.2", DRAGONFLY_BACKOFF_SCALE="0.001"
+    ) as running:
+        await running.says("Crash loop detected")
+        code = await running.ends(12)
+
+    assert 1 == code
+    assert "error" == (await one(conn, HEARTBEAT))[0]
 
 
 async def test_a_thread_that_ends_in_time_is_completed(

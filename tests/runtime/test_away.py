@@ -14,6 +14,7 @@ from dragonfly.events import (
     JobFinished,
     JobStarted,
     ListenerConnected,
+    ListenerLost,
     WorkerFell,
     WorkerPaused,
     WorkerStarted,
@@ -101,9 +102,7 @@ async def test_pauses_grow_while_it_stays_away() -> None:
         assert 0 == counted
 
 
-async def test_a_job_whose_connection_breaks_makes_room(
-    dsn: str, conn: asyncpg.Connection
-) -> None:
+async def test_a_job_whose_connection_breaks_makes_room(dsn: str, conn: asyncpg.Connection) -> None:
     """A job that always meets a broken connection does not keep the others from running."""
     worker = Worker("patient")
 
@@ -142,7 +141,7 @@ async def test_a_job_that_kills_its_connection_is_slowed_down(
 
 
 async def test_a_refused_login_is_not_hammered() -> None:
-    """Once logins are refused, the whole process tries three times, then leaves the server alone."""
+    """Once logins are refused the whole process tries three times, then leaves the server be."""
     port = free_port()
     inside, go_on = anyio.Event(), anyio.Event()
     async with own_server() as server:
@@ -174,6 +173,4 @@ async def test_a_refused_login_is_not_hammered() -> None:
 
 async def enough_beats(seen: Recorder) -> None:
     """Wait until the listener has tried to reconnect a few more times."""
-    from dragonfly.events import ListenerLost
-
     await seen.wait_for(ListenerLost, count=len(seen.of(ListenerLost)) + 3)

@@ -83,9 +83,7 @@ async def test_the_circuit_closes_when_the_table_appears(
         await seen.wait_for(CircuitOpened)
         await conn.execute("CREATE TABLE public.missing ()")
         await seen.wait_for(CircuitClosed)
-        await until(
-            conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=20
-        )
+        await until(conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=20)
         await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="running")
 
     assert 20 == await conn.fetchval("SELECT sum(attempts) FROM ops.jobs")
@@ -101,9 +99,7 @@ async def test_a_job_that_keeps_reopening_it_is_the_culprit(
             await seen.wait_for(CircuitOpened, count=openings)
             await enqueue(conn, "select", {"easy": True}, priority=1)
             await seen.wait_for(CircuitClosed, count=openings)
-        await until(
-            conn, "SELECT status FROM ops.jobs WHERE id = $1", bad, expected="failed"
-        )
+        await until(conn, "SELECT status FROM ops.jobs WHERE id = $1", bad, expected="failed")
         good = await enqueue(conn, "select", {"easy": True})
         await seen.wait_for(JobFinished, lambda event: event.job_id == good)
 
@@ -119,9 +115,7 @@ async def test_the_culprit_may_be_the_probe(dsn: str, conn: asyncpg.Connection) 
         await enqueue(conn, "select", {"easy": True}, priority=1)
         await seen.wait_for(CircuitClosed)
         # alone in the queue, it is its own probe
-        await until(
-            conn, "SELECT status FROM ops.jobs WHERE id = $1", bad, expected="failed"
-        )
+        await until(conn, "SELECT status FROM ops.jobs WHERE id = $1", bad, expected="failed")
         good = await enqueue(conn, "select", {"easy": True})
         await seen.wait_for(JobFinished, lambda event: event.job_id == good)
 

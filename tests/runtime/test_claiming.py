@@ -94,9 +94,7 @@ async def test_each_worker_is_rung_for_its_own_types(dsn: str, conn: asyncpg.Con
             await seen.wait_for(JobFinished, count=2 * number, seconds=5)
 
 
-async def test_a_job_of_the_near_future_starts_on_time(
-    dsn: str, conn: asyncpg.Connection
-) -> None:
+async def test_a_job_of_the_near_future_starts_on_time(dsn: str, conn: asyncpg.Connection) -> None:
     """With a long poll a job scheduled for soon starts when it is due."""
     worker = Worker("punctual")
 
@@ -111,7 +109,9 @@ async def test_a_job_of_the_near_future_starts_on_time(
     async with running(dsn, worker, poll_seconds=30) as (_, seen):
         await seen.wait_for(JobFinished, seconds=5)
 
-    late = await conn.fetchval("SELECT extract(epoch FROM locked_at - run_at)::float8 FROM ops.jobs")
+    late = await conn.fetchval(
+        "SELECT extract(epoch FROM locked_at - run_at)::float8 FROM ops.jobs"
+    )
     assert 0 <= late < 1
 
 
@@ -209,9 +209,7 @@ async def test_types_of_nobody_are_left_pending(dsn: str, conn: asyncpg.Connecti
     ]
 
 
-async def test_a_payload_that_does_not_fit_is_rejected(
-    dsn: str, conn: asyncpg.Connection
-) -> None:
+async def test_a_payload_that_does_not_fit_is_rejected(dsn: str, conn: asyncpg.Connection) -> None:
     """A payload of the wrong shape fails its job with a code, and does not count as a failure."""
     worker = Worker("strict")
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import anyio
 import asyncpg
 import pytest
@@ -16,6 +19,7 @@ from dragonfly.events import (
     WorkerStarted,
 )
 from dragonfly.runtime.process import Mode
+from dragonfly.settings import Settings
 from tests.support import drain, running, supervisor, until
 
 Payload = dict[str, object]
@@ -222,14 +226,12 @@ async def test_a_crash_loop_shows_before_its_last_job_is_done(
 
 async def test_a_lifespan_that_fails_keeps_its_secrets(dsn: str, conn: asyncpg.Connection) -> None:
     """A worker that cannot open its resources is in error, and its reason is redacted."""
-    from collections.abc import AsyncIterator
-    from contextlib import asynccontextmanager
-
-    from dragonfly.settings import Settings
+    secret = "https://user:hunter2@store.example"
 
     @asynccontextmanager
     async def resources(_: Settings) -> AsyncIterator[None]:
-        raise RuntimeError("cannot reach https://user:hunter2@store.example")
+        if secret:
+            raise RuntimeError(f"cannot reach {secret}")
         yield
 
     worker = Worker("resourceful", lifespan=resources)
@@ -241,9 +243,9 @@ async def test_a_lifespan_that_fails_keeps_its_secrets(dsn: str, conn: asyncpg.C
     async with supervisor(dsn, worker, worker_restarts=0) as (boss, seen):
         code = await boss.run()
 
-    status, reason = (
-        await conn.fetch("SELECT status, reason FROM ops.worker_heartbeats")
-    )[0].values()
+    status, reason = (await conn.fetch("SELECT status, reason FROM ops.worker_heartbeats"))[
+        0
+    ].values()
     assert (1, "error") == (code, status)
     assert "RuntimeError: cannot reach https://user:***@store.example" == reason
     assert "hunter2" not in repr(seen.seen)

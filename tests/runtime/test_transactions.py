@@ -83,7 +83,8 @@ async def test_a_connection_killed_inside_the_block_is_replaced(
     dsn: str, conn: asyncpg.Connection
 ) -> None:
     """A handler whose connection dies uses no attempt, and the next one gets another."""
-    worker, killed = Worker("unlucky"), []
+    worker = Worker("unlucky")
+    killed: list[int] = []
 
     @worker.job("die")
     async def die(job: Job[Payload]) -> None:
