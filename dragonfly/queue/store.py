@@ -61,6 +61,7 @@ async def enqueue(
     """Add a job in the transaction of ``conn`` and return its id.
 
     If a pending job of this type has the ``unique_key``, nothing is added and its id is returned.
+    The ``concurrency_key`` is kept with the job; workers do not limit by it in this version.
     """
     job_id: int = await conn.fetchval(
         sql.ENQUEUE,
