@@ -284,7 +284,9 @@ class Supervisor:
 
     def _exit_code(self) -> int:
         if self.process.mode is not Mode.FOREVER:
-            unhappy = any(loop.ledger.unhappy for loop in self._loops.values())
+            ledgers = [loop.ledger for loop in self._loops.values()]
+            # what is still held has an end that could not be written
+            unhappy = any(ledger.unhappy or ledger.held for ledger in ledgers)
             return int(unhappy or bool(self._fallen))
         all_fell = len(self._fallen) == len(self.workers) or self._is_hopeless()
         return int(all_fell and self.process.stop.signal is None)

@@ -183,8 +183,8 @@ async def test_a_taken_key(conn: asyncpg.Connection) -> None:
 async def test_two_with_one_key(conn: asyncpg.Connection) -> None:
     """Of two jobs with one key that died together the newer returns; nothing else is stopped."""
     older, newer, last = [await put(conn, "lapsed", unique_key=key) for key in ("k", "k", None)]
-    spent = await put(conn, "lapsed", unique_key="j", crashes=3)
     fresh = await put(conn, "lapsed", unique_key="j", locked_by="a.1@elsewhere")
+    spent = await put(conn, "lapsed", unique_key="j", crashes=3)
 
     await store.rescue(conn, 3)
 

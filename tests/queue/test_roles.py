@@ -110,6 +110,22 @@ async def test_the_web_has_nothing(session: asyncpg.Connection, role: str) -> No
     assert statements == [one for one in statements if await refused(session, role, one)]
 
 
+async def test_no_function_is_open_to_everybody(session: asyncpg.Connection) -> None:
+    """Were somebody given the schema by mistake, they could call only what they got."""
+    open_to = (
+        "SELECT f.oid::regprocedure::text FROM pg_proc f WHERE has_function_privilege($1, f.oid,"
+        " 'execute') AND f.pronamespace = 'ops'::regnamespace ORDER BY 1"
+    )
+    callable_by = {
+        role: [one[0].partition("(")[0] for one in await session.fetch(open_to, role)]
+        for role in ("anon", "authenticated", "authenticator", "service_role")
+    }
+
+    assert {
+        "anon": [], "authenticated": [], "authenticator": [], "service_role": ["ops.enqueue_job"]
+    } == callable_by  # fmt: skip
+
+
 async def test_the_service_may_only_enqueue(session: asyncpg.Connection) -> None:
     """The service key calls ops.enqueue_job, and touches no table, though it bypasses policies."""
     assert DIRECT == [one for one in DIRECT if await refused(session, "service_role", one)]

@@ -19,8 +19,9 @@ from dragonfly.events import (
     WorkerPaused,
     WorkerStarted,
 )
+from dragonfly.runtime.process import Mode
 from tests.servers import free_port, own_server
-from tests.support import Recorder, running, until
+from tests.support import Recorder, running, supervisor, until
 
 Payload = dict[str, object]
 
@@ -113,7 +114,8 @@ async def test_a_job_whose_connection_breaks_makes_room(dsn: str, conn: asyncpg.
 
     broken = await enqueue(conn, "meet", {"broken": True})
     others = await enqueue_many(conn, "meet", [{"broken": False}] * 5)
-    async with running(dsn, worker, backoff_scale=0.02) as (_, seen):
+    # a pause long enough for the broken job to be given back before it ends
+    async with running(dsn, worker, backoff_scale=0.2) as (_, seen):
         await seen.wait_for(JobFinished, lambda event: event.job_id == broken, count=2)
 
     completed = [e.job_id for e in seen.of(JobFinished) if e.outcome == "completed"]
@@ -174,3 +176,32 @@ async def test_a_refused_login_is_not_hammered() -> None:
 async def enough_beats(seen: Recorder) -> None:
     """Wait until the listener has tried to reconnect a few more times."""
     await seen.wait_for(ListenerLost, count=len(seen.of(ListenerLost)) + 3)
+
+
+async def test_once_tells_of_an_end_it_could_not_write() -> None:
+    """A job whose end was not written when the process had to go is no success."""
+    inside, go_on = anyio.Event(), anyio.Event()
+    worker = Worker("single")
+
+    @worker.job("write")
+    async def write(job: Job[Payload]) -> None:
+        inside.set()
+        await go_on.wait()
+
+    async with own_server() as server:
+        await prepare(server.dsn, 1)
+        codes = []
+        async with (
+            supervisor(server.dsn, worker, mode=Mode.ONCE) as (boss, _),
+            anyio.create_task_group() as group,
+        ):
+
+            async def run() -> None:
+                codes.append(await boss.run())
+
+            group.start_soon(run)
+            await inside.wait()
+            await server.stop()
+            go_on.set()
+
+    assert [1] == codes
