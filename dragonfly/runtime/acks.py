@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -40,10 +40,15 @@ class Ack(NamedTuple):
 
 
 class Acks:
-    """One flush at a time, over one connection, under the fence of each job."""
+    """One flush at a time, over one connection, under the fence of each job.
 
-    def __init__(self, line: Line, scale: float = 1.0) -> None:
+    ``bounded`` says that the line's session bounds how long a statement waits for a locked row;
+    where it does not, only statements that never wait are used.
+    """
+
+    def __init__(self, line: Line, scale: float = 1.0, *, bounded: bool = True) -> None:
         self._line = line
+        self._bounded = bounded
         self._scale = scale
         self._waiting: list[Ack] = []
         self._locked: list[Ack] = []
@@ -104,7 +109,7 @@ class Acks:
         successes = [ack for ack in batch if ack.finish.status is JobStatus.COMPLETED]
         others = [ack for ack in batch if ack.finish.status is not JobStatus.COMPLETED]
         try:
-            for token, together in _by_claim(successes):
+            for token, together in self._together(successes):
                 if token is None:
                     await self._write(together, store.complete)
                 else:
@@ -134,6 +139,9 @@ class Acks:
             if is_connection_lost(error):
                 raise
             await self._split(acks, write, error)
+
+    def _together(self, acks: list[Ack]) -> Iterable[tuple[int | None, list[Ack]]]:
+        return _by_claim(acks) if self._bounded else [(None, acks)]
 
     async def _write_batch(self, acks: list[Ack], token: int) -> None:
         """The quick way for many at once; what it leaves open goes the careful way."""

@@ -67,7 +67,11 @@ class Supervisor:
     ) -> None:
         self.process = process
         self.workers = tuple(workers)
-        self._acks = Acks(process.finishes, process.settings.backoff_scale)
+        self._acks = Acks(
+            process.finishes,
+            process.settings.backoff_scale,
+            bounded=process.database.pooling is Pooling.SESSION,
+        )
         self._rescuer = Rescuer(process)
         self._loops: dict[str, WorkerLoop] = {}
         self._pulses: dict[str, Pulse] = {}

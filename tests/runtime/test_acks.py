@@ -36,10 +36,11 @@ class Bench:
 
 
 @asynccontextmanager
-async def _flushing(dsn: str) -> AsyncIterator[Bench]:
+async def _flushing(dsn: str, *, bounded: bool = True) -> AsyncIterator[Bench]:
     database = await open_database(dsn, "the test database")
-    line = Line(lambda: database.connect("finish", {"lock_timeout": "50ms"}), 10)
-    bench = Bench(Acks(line, 0.01))
+    session = {"lock_timeout": "50ms"} if bounded else {}
+    line = Line(lambda: database.connect("finish", session), 10)
+    bench = Bench(Acks(line, 0.01, bounded=bounded))
     async with anyio.create_task_group() as group:
         group.start_soon(bench.acks.run)
         yield bench
@@ -86,18 +87,21 @@ async def test_one_lost_among_many(dsn: str, conn: asyncpg.Connection) -> None:
     assert "cancelled" == await conn.fetchval("SELECT status FROM ops.jobs WHERE id = $1", gone)
 
 
-async def test_a_locked_row_holds_up_nobody(dsn: str, conn: asyncpg.Connection) -> None:
-    """While somebody holds a row, the others are written; it follows when it is free."""
+@pytest.mark.parametrize("bounded", [True, False])
+async def test_a_locked_row_holds_up_nobody(
+    dsn: str, conn: asyncpg.Connection, bounded: bool
+) -> None:
+    """While somebody holds a row, the others are written, with or without a bound on waiting."""
     claims = await _claim_all(conn)
     held = claims[3].id
     holder = await asyncpg.connect(dsn)
     lock = holder.transaction()
     await lock.start()
     await holder.execute("SELECT FROM ops.jobs WHERE id = $1 FOR UPDATE", held)
-    async with _flushing(dsn) as bench:
+    async with _flushing(dsn, bounded=bounded) as bench:
         for claim in claims:
             bench.put(succeeded(claim, None))
-        with anyio.fail_after(10):
+        with anyio.fail_after(5):
             while len(bench.told) < COUNT - 1:
                 await anyio.sleep(0.01)
         assert held not in bench.told
