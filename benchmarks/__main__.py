@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: drain rate and pick-up latency beside a bare loop, in one run.
+"""``python -m benchmarks``: Dragonfly beside its rivals, on one server, in one run.
 
 One embedded server for all, default settings; rounds are interleaved, figures are medians; only
 the ratios count, for absolute figures move with the machine.
@@ -9,126 +9,124 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import click
 
-from benchmarks.contestants import CONTESTANTS, JOB_TYPE
+from benchmarks.curves import curves
+from benchmarks.installing import NotInstalled, install
+from benchmarks.peers import PEERS
+from benchmarks.stage import Stage
+from benchmarks.works import REPORTS, WORKS, Bench, Sizes, run
 from dragonfly.postgres.embedded import embedded_server
-from dragonfly.queue.migrate import migrate
-from dragonfly.queue.store import enqueue, enqueue_many
 
-PICKUP_EVERY_SECONDS = 0.02
+CURVES = "W7"
+QUICK = Sizes(
+    jobs=2_000, ones=100, pickups=50, idle_seconds=3.0, backlog=10_000, backlog_jobs=2_000
+)
 
 
 @click.command()
-@click.option("--jobs", default=100_000, show_default=True, help="Jobs to drain in each round.")
-@click.option("--pickups", default=500, show_default=True, help="Lone jobs in each round.")
-@click.option("--rounds", default=5, show_default=True)
-def main(jobs: int, pickups: int, rounds: int) -> None:
-    """Measure Dragonfly beside a bare asyncpg claim-and-finish loop."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    click.echo(f"load before: {load:.2f} on {os.cpu_count()} processors (should be near 0)")
+@click.argument("works", nargs=-1, type=click.Choice([*WORKS, CURVES], case_sensitive=False))
+@click.option("--rounds", default=5, show_default=True, help="Interleaved rounds of each work.")
+@click.option("--jobs", type=click.IntRange(min=REPORTS), help="Jobs to drain in a round.")
+@click.option("--pickups", type=int, help="Lone jobs in a round of W4.")
+@click.option("--idle", type=float, help="Seconds of a round of W5.")
+@click.option("--backlog", type=int, help="Jobs in the way in W6 and W7.")
+@click.option("--peers", default=",".join(PEERS), show_default=True, help="Who takes part.")
+@click.option("--quick", is_flag=True, help="Tiny sizes, to see that everything works.")
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Write the figures here too.")
+@click.option(
+    "--cache",
+    default=".dragonfly/bench",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where rivals are installed.",
+)
+@click.option(
+    "--plots",
+    default="docs/plots",
+    show_default=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where W7 writes its plots.",
+)
+def main(
+    works: tuple[str, ...],
+    rounds: int,
+    peers: str,
+    quick: bool,
+    out: Path | None,
+    cache: Path,
+    plots: Path,
+    **sizes: float | None,
+) -> None:
+    """Measure Dragonfly beside its rivals; without WORKS, W1 to W6.
+
+    W1 enqueue, W2 drain, W2D drain untuned, W3 two processes, W4 pick-up latency, W5 idle,
+    W6 backlog, W7 curves.
+    """
+    names = _installed(peers.split(","), cache)
+    asked = {_SIZES[name]: size for name, size in sizes.items() if size is not None}
+    chosen: Sizes = replace(QUICK if quick else Sizes(), **asked)  # type: ignore[arg-type]
+    processors = os.cpu_count()
+    click.echo(f"load before: {Stage.load():.2f} on {processors} processors (should be near 0)")
     with (
         tempfile.TemporaryDirectory(prefix="dragonfly-bench-") as folder,
         embedded_server(Path(folder) / "pg") as dsn,
     ):
-        asyncio.run(_compare(dsn, jobs, pickups, rounds))
+        figures = asyncio.run(
+            _measure(Path(folder) / "pg", dsn, cache, chosen, names, works, rounds, plots)
+        )
+    if out is not None:
+        out.write_text(json.dumps(figures, indent=1), "utf-8")
 
 
-async def _compare(dsn: str, jobs: int, pickups: int, rounds: int) -> None:
-    conn = await asyncpg.connect(dsn)
-    await migrate(conn)
-    rates: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
-    waits: dict[str, list[tuple[float, float]]] = {name: [] for name in CONTESTANTS}
-    for _ in range(rounds):
-        for name in CONTESTANTS:
-            rates[name].append(await _drain(conn, dsn, name, jobs))
-            waits[name].append(await _pickup(conn, dsn, name, pickups))
-    await conn.close()
-    _report(f"drain of {jobs:,} jobs, jobs/s", rates, "{:,.0f}")
-    _report("pick-up p50, ms", {n: [p50 for p50, _ in w] for n, w in waits.items()}, "{:.2f}")
-    _report("pick-up p99, ms", {n: [p99 for _, p99 in w] for n, w in waits.items()}, "{:.2f}")
+_SIZES = {"jobs": "jobs", "pickups": "pickups", "idle": "idle_seconds", "backlog": "backlog"}
 
 
-async def _prepare(conn: asyncpg.Connection) -> None:
-    await conn.execute("TRUNCATE ops.jobs, ops.worker_heartbeats")
+def _installed(names: list[str], cache: Path) -> list[str]:
+    """Those of ``names`` that are installed by now; the others are said to be missing."""
+    unknown = [name for name in names if name not in PEERS]
+    if unknown:
+        raise click.BadParameter(
+            f"{unknown[0]} is none of {', '.join(PEERS)}", param_hint="--peers"
+        )
+    there = []
+    for name in names:
+        try:
+            install(PEERS[name], cache)
+        except NotInstalled as missing:
+            click.echo(f"left out: {missing}")
+        else:
+            there.append(name)
+    return there
 
 
-async def _drain(conn: asyncpg.Connection, dsn: str, name: str, jobs: int) -> float:
-    """Jobs a second, from the first one's start to the last one's durable finish."""
-    await _prepare(conn)
-    await enqueue_many(conn, JOB_TYPE, [{"n": n, "padding": "x" * 80} for n in range(jobs)])
-    await conn.execute("VACUUM ANALYZE ops.jobs")
-    await conn.execute("CHECKPOINT")
-    contestant = await _start(name, "drain", dsn, jobs)
-    answer = await _line(contestant)
-    await contestant.wait()
-    finished = await conn.fetchval("SELECT count(*) FROM ops.jobs WHERE status = 'completed'")
-    if finished != jobs:
-        raise RuntimeError(f"{name} finished {finished} of {jobs} jobs")
-    return jobs / ((int(answer["last"]) - int(answer["first"])) / 1e9)
-
-
-async def _pickup(
-    conn: asyncpg.Connection, dsn: str, name: str, count: int
-) -> tuple[float, float]:
-    """Milliseconds from the return of enqueue() to the handler's start: p50 and p99."""
-    await _prepare(conn)
-    contestant = await _start(name, "pickup", dsn, count)
-    await _line(contestant)
-    returned: dict[str, int] = {}
-    for n in range(count):
-        due = time.monotonic() + PICKUP_EVERY_SECONDS
-        await enqueue(conn, JOB_TYPE, {"n": n})
-        returned[str(n)] = time.monotonic_ns()
-        await asyncio.sleep(max(0.0, due - time.monotonic()))
-    started = (await _line(contestant))["started"]
-    await contestant.wait()
-    waits = sorted((started[n] - stamp) / 1e6 for n, stamp in returned.items())
-    return waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
-
-
-async def _start(name: str, work: str, dsn: str, count: int) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "benchmarks.contestants",
-        name,
-        work,
-        dsn,
-        str(count),
-        stdout=subprocess.PIPE,
-        limit=2**24,
-    )
-
-
-async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    if process.stdout is None:
-        raise RuntimeError("the contestant has no output")
-    line = await process.stdout.readline()
-    if not line:
-        raise RuntimeError("the contestant ended without an answer")
-    answer: dict[str, Any] = json.loads(line)
-    return answer
-
-
-def _report(title: str, figures: dict[str, Sequence[float]] | Any, form: str) -> None:
-    click.echo(f"\n{title}")
-    floor = statistics.median(figures["bare loop"])
-    for name, values in figures.items():
-        median = statistics.median(values)
-        span = f"{form.format(min(values))} .. {form.format(max(values))}"
-        ratio = median / floor
-        click.echo(f"  {name:<12} median {form.format(median):>10}   {span:<24} ratio {ratio:.2f}")
+async def _measure(
+    folder: Path,
+    dsn: str,
+    cache: Path,
+    sizes: Sizes,
+    names: list[str],
+    works: tuple[str, ...],
+    rounds: int,
+    plots: Path,
+) -> list[dict[str, Any]]:
+    admin = await asyncpg.create_pool(dsn, min_size=1)
+    click.echo(f"PostgreSQL {await admin.fetchval('SHOW server_version')}; {sizes}")
+    bench = Bench(Stage(folder, dsn, admin), cache, sizes)
+    chosen = list(works) or list(WORKS)
+    await run(bench, names, [name for name in chosen if name != CURVES], rounds, click.echo)
+    for line in bench.figures.lines():
+        click.echo(line)
+    if CURVES in chosen:
+        await curves(bench, names, rounds, plots, click.echo)
+    await admin.close()
+    return bench.figures.as_json()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""One short driver per contestant: it only calls the contestant's own public package."""

@@ -1,0 +1,97 @@
+"""Who is measured: how each is installed, started and asked whether all its jobs are finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+NODE = "node@22.23.3"
+_PSYCOPG = "psycopg[binary]==3.3.9"
+_UVLOOP = "uvloop==0.23.0; sys_platform != 'win32'"
+
+
+class Home(Enum):
+    """Where a contestant's packages live."""
+
+    OURS = auto()
+    PYTHON = auto()
+    NODE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One contestant; ``unfinished`` is a query that is true while a job of the work is left.
+
+    Slow ones drain a ``slow``-th of the jobs that the others do, and without settings of the user's
+    an ``untouched``-th; 0 stands for those that poll then, a job or so each time.
+    """
+
+    name: str
+    home: Home
+    driver: str
+    packages: tuple[str, ...]
+    unfinished: str
+    slow: int = 1
+    untouched: int = 50
+
+
+DRAGONFLY = "dragonfly"
+BARE = "bare"
+_OPS_JOBS = "SELECT EXISTS (SELECT FROM ops.jobs WHERE status IN ('pending', 'processing'))"
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(DRAGONFLY, Home.OURS, "dragonfly", (), _OPS_JOBS, untouched=1),
+        Peer(BARE, Home.OURS, "bare", (), _OPS_JOBS, untouched=0),
+        Peer(
+            "graphile-worker",
+            Home.NODE,
+            "graphile.mjs",
+            ("graphile-worker@0.18.0",),
+            "SELECT EXISTS (SELECT FROM graphile_worker._private_jobs)",
+            untouched=10,
+        ),
+        Peer(
+            "pg-boss",
+            Home.NODE,
+            "pgboss.mjs",
+            ("pg-boss@12.38.0",),
+            "SELECT EXISTS (SELECT FROM pgboss.job WHERE name = 'bench' AND state < 'completed')",
+            untouched=0,
+        ),
+        Peer(
+            "pgqueuer",
+            Home.PYTHON,
+            "pgqueuer",
+            ("pgqueuer==1.6.0", "asyncpg==0.32.0", _UVLOOP),
+            "SELECT EXISTS (SELECT FROM pgqueuer)",
+            untouched=10,
+        ),
+        Peer(
+            "chancy",
+            Home.PYTHON,
+            "chancy",
+            ("chancy==0.26.0", _PSYCOPG, _UVLOOP),
+            "SELECT EXISTS (SELECT FROM chancy_jobs"
+            " WHERE state IN ('pending', 'running', 'retrying'))",
+            slow=5,
+        ),
+        Peer(
+            "saq",
+            Home.PYTHON,
+            "saq",
+            ("saq[postgres]==0.26.4", _PSYCOPG, _UVLOOP),
+            "SELECT EXISTS (SELECT FROM saq_jobs WHERE status IN ('new', 'queued', 'active'))",
+            slow=10,
+        ),
+        Peer(
+            "procrastinate",
+            Home.PYTHON,
+            "procrastinate",
+            ("procrastinate==3.10.0", _PSYCOPG, _UVLOOP),
+            "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing'))",
+            slow=10,
+        ),
+    )
+}
