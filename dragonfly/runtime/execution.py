@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import anyio.to_thread
+import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Finish, Job
@@ -76,7 +77,11 @@ class WorkerDesk:
             raise ConnectionRefusedError(f"no connection: {type(error).__name__}") from error
         try:
             # the proxy answers to every method of a connection, and ends with the loan
-            yield cast("Connection", proxy)
+            yield (conn := cast("Connection", proxy))
+        except asyncpg.InterfaceError as error:
+            if _is_lost(conn):
+                raise ConnectionResetError("the connection was lost while it was lent") from error
+            raise
         finally:
             await self._pool.release(proxy)
 
@@ -88,6 +93,13 @@ class WorkerDesk:
                 ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
+
+
+def _is_lost(conn: Connection) -> bool:
+    try:
+        return conn.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken a dead connection out of its proxy
+        return True
 
 
 async def _finish_or_fence(conn: Connection, job: Job[Any]) -> None:

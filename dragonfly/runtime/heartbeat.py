@@ -62,7 +62,6 @@ class Pulse:
             return  # its last heartbeat grows old, which says the same
 
     async def _beat(self, loop: WorkerLoop) -> None:
-        settings = self._process.settings
         async with self._process.heartbeats.use() as conn:
             lost = await self._renew(conn, loop)
             health = loop.health
@@ -71,7 +70,7 @@ class Pulse:
             await self._rescuer.renewed(conn, now)
         if lost:
             loop.lose(lost)
-        loop.ledger.give_back(waiting_longer_than=settings.heartbeat_seconds)
+        loop.give_back_the_late()
 
     async def _renew(self, conn: Connection, loop: WorkerLoop) -> set[int]:
         """Renew everything held; the ids of jobs that somebody else has by now."""

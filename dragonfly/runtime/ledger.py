@@ -69,8 +69,11 @@ class Ledger:
             done = ending.verdict is Verdict.SUCCESS
             self._settle(claim.id, JobStatus.COMPLETED if done else None)
 
-    def give_back(self, job_type: str | None = None, *, waiting_longer_than: float = 0.0) -> None:
-        """Return what no slot has started: all, of a type, or what waits longer than (seconds)."""
+    def give_back(self, job_type: str | None = None, *, waiting_longer_than: float = 0.0) -> bool:
+        """Return what no slot has started: all, of a type, or what waits longer than (seconds).
+
+        True if there was any.
+        """
         before = time.monotonic() - waiting_longer_than
         kept: deque[tuple[float, Claim]] = deque()
         for accepted, claim in self._waiting:
@@ -79,7 +82,9 @@ class Ledger:
                 self._acks.put(Ack(released(claim), self._worker_id, self._settled))
             else:
                 kept.append((accepted, claim))
+        any_returned = len(kept) < len(self._waiting)
         self._waiting = kept
+        return any_returned
 
     def lose(self, job_ids: set[int]) -> None:
         """These have another holder by now, or none: forget them, unless their end is under way."""

@@ -320,6 +320,11 @@ class WorkerLoop:
         self._counted(slot, reason)
         return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retry)
 
+    def give_back_the_late(self) -> None:
+        """Return what waited a heartbeat for a slot, and claim no more until one is free."""
+        if self.ledger.give_back(waiting_longer_than=self.process.settings.heartbeat_seconds):
+            self._pace.forget()
+
     def lose(self, job_ids: set[int]) -> None:
         """These jobs have another holder now, or none: stop working on them."""
         for slot in self.running:

@@ -23,6 +23,10 @@ class Pace:
         else:
             self._mean = mean + (seconds - mean) * (0.5 if seconds > mean else 0.0625)
 
+    def forget(self) -> None:
+        """What was learned misled: claim nothing ahead until the next job has ended."""
+        self._mean = None
+
     @property
     def ahead(self) -> int:
         """Jobs that are likely to start within a tenth of a second; 0 until something is known."""

@@ -150,20 +150,27 @@ async def test_what_waits_behind_a_slow_job_is_given_back(
         await until(conn, slow, expected="processing")
         ahead = max(len(event.job_ids) for event in seen.of(JobsClaimed))
         await until(conn, HELD, expected=1)
+        claims = len(seen.of(JobsClaimed))
+        # neither their return nor a new job lures the worker into hoarding again
+        await enqueue(conn, "any", {"slow": False})
+        newest = "SELECT last_heartbeat_at FROM ops.worker_heartbeats"
+        for _ in range(2):
+            before = await conn.fetchval(newest)
+            await until(conn, f"SELECT ({newest}) > $1", before)
         returned = await conn.fetchrow(
             "SELECT max(attempts), max(crashes), bool_and(run_at <= clock_timestamp()) "
             "FROM ops.jobs WHERE status = 'pending'"
         )
-        # another process would have got them: a second worker takes over
+        assert claims == len(seen.of(JobsClaimed))
         async with running(dsn, worker) as (_, other):
             await other.wait_for(JobFinished, count=5)
         assert 1 == len(boss._loops["moody"].running)
         go_on.set()
-        await until(conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=600)
+        await until(conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=601)
 
     assert ahead > 1
     assert (0, 0, True) == tuple(returned or ())
-    assert 600 == await conn.fetchval("SELECT sum(attempts) FROM ops.jobs")
+    assert 601 == await conn.fetchval("SELECT sum(attempts) FROM ops.jobs")
 
 
 async def test_suspects_run_in_a_busy_queue_of_long_jobs(

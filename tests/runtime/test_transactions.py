@@ -79,8 +79,9 @@ async def test_a_failed_transaction_is_rolled_back_and_retried(
     assert [(job_id, 2)] == [tuple(r) for r in await conn.fetch("SELECT * FROM public.effects")]
 
 
+@pytest.mark.parametrize("noticed", [False, True])
 async def test_a_connection_killed_inside_the_block_is_replaced(
-    dsn: str, conn: asyncpg.Connection
+    dsn: str, conn: asyncpg.Connection, noticed: bool
 ) -> None:
     """A handler whose connection dies uses no attempt, and the next one gets another."""
     worker = Worker("unlucky")
@@ -93,6 +94,10 @@ async def test_a_connection_killed_inside_the_block_is_replaced(
             if not killed:
                 killed.append(await tx.fetchval("SELECT pg_backend_pid()"))
                 await conn.execute("SELECT pg_terminate_backend($1)", killed[0])
+                if noticed:  # by the driver, while the handler was busy with other things
+                    gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1"
+                    await until(conn, gone, killed[0], expected=0)
+                    await anyio.wait_all_tasks_blocked()
             await tx.execute("SELECT 1")
             job.complete()
 
