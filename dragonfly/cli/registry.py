@@ -16,10 +16,12 @@ def find_workers(names: Iterable[str]) -> list[Worker]:
     """The workers of these names, each once; ConfigurationError for one that cannot be found."""
     found: dict[str, Worker] = {}
     for name in names:
-        wanted = TRADE_WORKERS if name == "all" else (name,)
-        for each in wanted:
+        for each in TRADE_WORKERS if name == "all" else (name,):
             worker = _find(each)
-            found.setdefault(worker.name, worker)
+            if found.setdefault(worker.name, worker) is not worker:
+                raise ConfigurationError(
+                    f"Two different workers are named {worker.name!r}; rename one of them."
+                )
     if not found:
         raise ConfigurationError(f"Name at least one worker: all, {', '.join(TRADE_WORKERS)}.")
     return list(found.values())
@@ -38,7 +40,7 @@ def _find(name: str) -> Worker:
         sys.path.insert(0, here)
     try:
         worker = getattr(importlib.import_module(module_name), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
             f"Worker {name!r} cannot be loaded: {error}. It must be package.module:name, "
             "found from the folder in which the command is started."
