@@ -104,8 +104,9 @@ async def drain(
             before = sum(running.cpu_seconds() for running in drivers)
             first, last = await _first_to_last(bench, peer, database, drivers, jobs)
             worker = sum(running.cpu_seconds() for running in drivers) - before
-        server = bench.stage.cpu_seconds() - server
-        wal = await bench.stage.wal_bytes() - wal
+            # while the sessions live: one that is just ending could be missed
+            server = bench.stage.cpu_seconds() - server
+            wal = await bench.stage.wal_bytes() - wal
     return Drained(jobs / (last - first), worker / jobs * 1e6, server / jobs * 1e6, wal / jobs)
 
 
