@@ -98,7 +98,7 @@ async def _untaken(conn: Connection) -> list[Finding]:
     return [
         warn(
             "4.3",
-            f"{each.count} {each.job_type} jobs are left pending: no worker takes them.",
+            f"Jobs of type {each.job_type} are left pending ({each.count}): no worker takes them.",
             "Start a worker for this type, or cancel them (dragonfly jobs list "
             f"--type {each.job_type}).",
         )

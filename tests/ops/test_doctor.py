@@ -377,7 +377,7 @@ Prepare = Callable[[asyncpg.Connection], Any]
         (
             lambda c: add_job(c, "unheard_of", seconds=1),
             ("4.3", Severity.WARN),
-            "1 unheard_of jobs are left pending: no worker takes them",
+            "Jobs of type unheard_of are left pending (1): no worker takes them",
         ),
         (
             lambda c: add_job(c, "intake", "failed", error="FILE_TYPE: no"),
