@@ -9,10 +9,6 @@ from decimal import Decimal
 from typing import Any, Literal
 
 DebtClass = Literal["consumer", "non_consumer", "unknown"]
-IntelligenceKind = Literal[
-    "employer", "bank", "real_property", "vehicle", "business_interest", "benefits",
-    "address", "phone", "bankruptcy", "deceased", "military",
-]  # fmt: skip
 
 # Statuses in which a paper has left the house; anything earlier belongs to the plan that made it.
 COMMITTED = frozenset({"signed", "issued", "served"})

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from functools import lru_cache
 from typing import Final, Literal
-from zoneinfo import ZoneInfo
 
 from dragonfly.errors import InputRefused
 
 DateStyle = Literal["iso", "mdy", "dmy", "named"]
 
-_NEW_YORK: Final = ZoneInfo("America/New_York")
 _EARLIEST_YEAR: Final = 1900
 _CLOCK: Final = (
     r"(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?: ?[AaPp][Mm])? ?(?:Z|[+-]\d{2}:?\d{2})?)?"
@@ -57,11 +55,6 @@ class DateColumn:
 
     style: DateStyle
     assumed: bool = False
-
-
-def new_york_today(now: datetime | None = None) -> date:
-    """Today where the courts are; ``now`` is an aware time, the clock's if left out."""
-    return (now or datetime.now(_NEW_YORK)).astimezone(_NEW_YORK).date()
 
 
 def full_year(digits: str) -> int:

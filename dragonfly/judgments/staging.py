@@ -39,7 +39,6 @@ _ANY_UNDECIDED = """
 SELECT EXISTS (SELECT FROM civil.intake_row_results WHERE batch_id = $1 AND outcome IS NULL)
 """
 
-_FORGET_RAW = "DELETE FROM civil.intake_raw_rows WHERE batch_id = $1"
 
 # A row judged before keeps its verdict; a rejected row that passes now is noted as fixed.
 _WRITE_VERDICTS = """
@@ -130,10 +129,6 @@ async def store_raw(
         columns=("batch_id", "row_no", "line_no", "cells"),
         records=records(),
     )
-
-
-async def forget_raw(conn: Connection, batch_id: UUID) -> None:
-    await conn.execute(_FORGET_RAW, batch_id)
 
 
 async def unjudged(conn: Connection, batch_id: UUID, after: int, limit: int) -> list[RawRow]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
 
@@ -11,7 +11,6 @@ from dragonfly.judgments.dates import (
     DateColumn,
     DateStyle,
     DateTally,
-    new_york_today,
     parse_date,
     read_date,
 )
@@ -120,9 +119,3 @@ def test_a_date_that_cannot_be_is_refused(printed: str, column: DateColumn, code
 def test_today_itself_is_no_future() -> None:
     """A judgment entered today loads."""
     assert TODAY == parse_date("2026-11-23", DateColumn("iso"), TODAY)
-
-
-def test_today_is_new_yorks_and_not_greenwichs() -> None:
-    """At two in the morning of Greenwich it is still yesterday in New York."""
-    assert date(2026, 11, 22) == new_york_today(datetime(2026, 11, 23, 2, tzinfo=UTC))
-    assert date(2026, 11, 23) == new_york_today(datetime(2026, 11, 23, 5, tzinfo=UTC))
