@@ -7,126 +7,6 @@ would let the planner read the whole small index of held jobs once per row.
 
 from __future__ import annotations
 
-# $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement.
-# ladder: a volatile bound on run_at serves as an index bound only below an equal priority, so walk
-#   the priorities that exist; one index probe each, and jobs scheduled in front cost nothing.
-# ready: the order that was promised, level by level, so that no level is locked that is not needed:
-#   what a claim locks is hidden from all others. SKIP LOCKED lets claimers pass each other.
-# relaxed: a claim lost in a crash of the server is only claimable again, so it need not be durable.
-# The last branch answers an empty claim: when the next job is due, and whether suspects wait.
-CLAIM = """
-WITH RECURSIVE ladder (job_type, priority) AS (
-    SELECT wanted.job_type,
-           (SELECT j.priority FROM ops.jobs j
-             WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
-             ORDER BY j.priority DESC LIMIT 1)
-      FROM unnest($1::text[]) AS wanted (job_type)
-    UNION ALL
-    SELECT ladder.job_type,
-           (SELECT j.priority FROM ops.jobs j
-             WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
-               AND j.priority < ladder.priority
-             ORDER BY j.priority DESC LIMIT 1)
-      FROM ladder WHERE ladder.priority IS NOT NULL
-), levels AS (
-    SELECT ladder.priority, array_agg(ladder.job_type) AS job_types
-      FROM ladder WHERE ladder.priority IS NOT NULL
-     GROUP BY ladder.priority ORDER BY ladder.priority DESC
-), ready AS (
-    SELECT next.id
-      FROM levels CROSS JOIN LATERAL (
-           SELECT due.id
-             FROM unnest(levels.job_types) AS here (job_type) CROSS JOIN LATERAL (
-                  SELECT j.id, j.run_at FROM ops.jobs j
-                   WHERE j.job_type = here.job_type AND j.status = 'pending' AND j.crashes = 0
-                     AND j.priority = levels.priority AND j.run_at <= (SELECT clock_timestamp())
-                   ORDER BY j.run_at, j.id
-                   LIMIT $2
-                     FOR UPDATE SKIP LOCKED) AS due
-            ORDER BY due.run_at, due.id
-            LIMIT $2) AS next
-     LIMIT $2
-), relaxed AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true)
-), claimed AS (
-    UPDATE ops.jobs
-       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
-           locked_at = clock_timestamp(),
-           locked_until = clock_timestamp() + make_interval(secs => $4)
-     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
-    RETURNING id, job_type, payload, attempts, max_attempts, crashes, correlation_id, checkpoint,
-              priority, run_at
-)
-(SELECT id, job_type, payload, attempts, max_attempts, crashes, correlation_id, checkpoint,
-        NULL::float8 AS due_in, NULL::boolean AS suspects_wait
-   FROM claimed ORDER BY priority DESC, run_at, id)
-UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-       extract(epoch FROM least(
-           (SELECT min(first.run_at)
-              FROM ladder CROSS JOIN LATERAL (
-                   SELECT j.run_at FROM ops.jobs j
-                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
-                      AND j.priority = ladder.priority
-                    ORDER BY j.run_at LIMIT 1) AS first),
-           (SELECT min(later.run_at)
-              FROM unnest($1) AS wanted (job_type) CROSS JOIN LATERAL (
-                   SELECT j.run_at FROM ops.jobs j
-                    WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes > 0
-                      AND j.run_at > (SELECT clock_timestamp())
-                    ORDER BY j.run_at LIMIT 1) AS later)) - clock_timestamp())::float8,
-       EXISTS (SELECT FROM ops.jobs j
-                WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
-                  AND j.run_at <= (SELECT clock_timestamp()))
- WHERE NOT EXISTS (SELECT FROM claimed)
-"""
-
-# One job that was in flight when a process died. $1 job types, $2 who, $3 lease seconds, $4 token.
-CLAIM_SUSPECT = """
-UPDATE ops.jobs
-   SET status = 'processing', attempts = attempts + 1, locked_by = $2, lock_token = $4,
-       locked_at = clock_timestamp(), locked_until = clock_timestamp() + make_interval(secs => $3)
- WHERE id = ANY (ARRAY (
-       SELECT j.id FROM ops.jobs j
-        WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
-          AND j.run_at <= (SELECT clock_timestamp())
-        ORDER BY j.priority DESC, j.run_at, j.id
-        LIMIT 1
-          FOR UPDATE SKIP LOCKED))
-RETURNING id, job_type, payload, attempts, max_attempts, crashes, correlation_id, checkpoint
-"""
-
-# A claim whose answer was lost may have been committed: give back what carries its token. Like
-# every return to pending it yields to a pending job with its unique key; of two the newer stays.
-UNCLAIM = """
-WITH mine AS (
-    SELECT j.id, j.job_type, j.unique_key
-      FROM ops.jobs j
-     WHERE j.status = 'processing' AND j.lock_token = ANY ($1)
-     ORDER BY j.id
-       FOR UPDATE
-), judged AS (
-    SELECT mine.id,
-           mine.unique_key IS NOT NULL AND (
-               row_number() OVER (PARTITION BY mine.job_type, mine.unique_key
-                                  ORDER BY mine.id DESC) > 1
-               OR EXISTS (SELECT FROM ops.jobs other WHERE other.status = 'pending'
-                             AND other.job_type = mine.job_type
-                             AND other.unique_key = mine.unique_key)) AS superseded
-      FROM mine
-)
-UPDATE ops.jobs j
-   SET status = CASE WHEN judged.superseded THEN 'cancelled' ELSE 'pending' END,
-       finished_at = CASE WHEN judged.superseded THEN clock_timestamp() END,
-       last_error = CASE WHEN judged.superseded
-                         THEN 'superseded: another pending job has its unique key'
-                         ELSE j.last_error END,
-       attempts = j.attempts - 1, lock_token = NULL, locked_until = NULL
-  FROM judged
- WHERE j.id = judged.id
-RETURNING j.id
-"""
-
 # Ordinary success, many at once. $1 ids, $2 tokens, $3 results as JSON text.
 # A row that somebody has locked is passed over, so that it never holds up the others.
 COMPLETE = """
@@ -147,12 +27,13 @@ RETURNING j.id
 
 # The same for jobs of one claim without results: no join, no answer but the number of rows. It may
 # wait for a locked row, up to the session's lock_timeout; COMPLETE then takes over.
-# $1 ids in ascending order, $2 the token of the claim.
+# $1 ids in ascending order, as the text of an array: asyncpg looks at each element of a list.
+# $2 the token of the claim.
 COMPLETE_BATCH = """
 UPDATE ops.jobs
    SET status = 'completed', finished_at = clock_timestamp(),
        lock_token = NULL, locked_until = NULL
- WHERE id = ANY ($1) AND lock_token = $2
+ WHERE id = ANY ($1::text::bigint[]) AND lock_token = $2
 """
 
 # Every other end of an attempt. A job that returns to pending while another pending job has its
@@ -390,6 +271,11 @@ SELECT $1, new.payload::jsonb, new.unique_key, coalesce($4, now()), $5, coalesce
     ON CONFLICT (job_type, unique_key) WHERE status = 'pending' AND unique_key IS NOT NULL
     DO NOTHING
 RETURNING id, unique_key
+"""
+
+# Ids for rows that are copied in, $1 of them, ascending.
+DRAW_IDS = """
+SELECT array_agg(nextval('ops.jobs_id_seq')) FROM generate_series(1, $1::integer)
 """
 
 PENDING_BY_KEY = """

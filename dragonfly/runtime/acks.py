@@ -6,19 +6,19 @@ No timer: an idle process writes the first finish at once, a busy one hundreds i
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import anyio
 import asyncpg
 
 from dragonfly.backoff import pause_seconds
-from dragonfly.job import Finish, JobStatus
+from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.postgres.failures import TROUBLE, is_connection_lost
 from dragonfly.postgres.line import Line
 from dragonfly.queue import store
-from dragonfly.runtime.outcomes import unwritable
+from dragonfly.runtime.outcomes import completed, unwritable
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -31,12 +31,31 @@ LOCKED_RETRY_SECONDS = 0.1
 Write = Callable[["Connection", Sequence[Finish]], Awaitable[dict[int, JobStatus]]]
 
 
+class Holder(Protocol):
+    """Who claimed the jobs, and hears how their ends were written."""
+
+    worker_id: str
+
+    def settled(self, finish: Finish, status: JobStatus | None) -> None:
+        """``status`` stands in the row now; None: the lock was lost before."""
+
+    def completed(self, claims: Sequence[Claim]) -> None:
+        """These ordinary successes are durable."""
+
+
 class Ack(NamedTuple):
-    """A finish on its way; ``settled`` hears the status written, None if the lock was lost."""
+    """A finish on its way."""
 
     finish: Finish
-    holder: str
-    settled: Callable[[Finish, JobStatus | None], None]
+    holder: Holder
+
+
+@dataclass(slots=True)
+class Batch:
+    """Successes without results of jobs that one statement claimed: nothing more to say of each."""
+
+    holder: Holder
+    claims: list[Claim] = field(default_factory=list)
 
 
 class Acks:
@@ -51,8 +70,10 @@ class Acks:
         self._bounded = bounded
         self._scale = scale
         self._waiting: list[Ack] = []
+        self._batches: dict[int, Batch] = {}  # by the token of the claim
         self._locked: list[Ack] = []
         self._in_flight: dict[int, Ack] = {}
+        self._batch_in_flight: list[Claim] = []
         self._arrived = asyncio.Event()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -60,12 +81,25 @@ class Acks:
 
     @property
     def backlog(self) -> int:
-        """How many finishes are not durable yet."""
-        return len(self._waiting) + len(self._locked) + len(self._in_flight)
+        """Finishes that are not durable yet."""
+        batched = sum(len(batch.claims) for batch in self._batches.values())
+        odd = len(self._waiting) + len(self._locked) + len(self._in_flight)
+        return batched + len(self._batch_in_flight) + odd
 
-    def put(self, ack: Ack) -> None:
+    def put(self, finish: Finish, holder: Holder) -> None:
         """Take a finish over; never waits."""
-        self._waiting.append(ack)
+        self._waiting.append(Ack(finish, holder))
+        self._announce()
+
+    def complete(self, claim: Claim, holder: Holder) -> None:
+        """Take an ordinary success without a result over; never waits."""
+        batch = self._batches.get(claim.lock_token)
+        if batch is None:
+            batch = self._batches[claim.lock_token] = Batch(holder)
+            self._announce()
+        batch.claims.append(claim)
+
+    def _announce(self) -> None:
         self._arrived.set()
         self._empty.clear()
 
@@ -73,7 +107,8 @@ class Acks:
         """Flush until cancelled; a flush under way is never cut off."""
         failures = 0
         while True:
-            await self._work()
+            with anyio.move_on_after(LOCKED_RETRY_SECONDS if self._locked else None):
+                await self._arrived.wait()
             with anyio.CancelScope(shield=True):
                 failures = 0 if await self._flush() else failures + 1
             if failures:
@@ -85,18 +120,62 @@ class Acks:
             await self._empty.wait()
         return self._empty.is_set()
 
-    async def _work(self) -> None:
-        if self._waiting:
-            return
-        self._arrived.clear()
-        if self._locked:
-            with anyio.move_on_after(LOCKED_RETRY_SECONDS):
-                await self._arrived.wait()
-        else:
-            await self._arrived.wait()
-
     async def _flush(self) -> bool:
-        """Write what has arrived; False if the database was away and all of it waits again."""
+        """Write what has arrived; False if the database was away and the rest waits again."""
+        self._arrived.clear()
+        try:
+            await self._write_batches()
+            await self._write_acks()
+        except TROUBLE:
+            self._answer_lost = True
+            return False
+        else:
+            self._answer_lost = False
+            return True
+        finally:
+            self._waiting = [*self._in_flight.values(), *self._waiting]
+            self._in_flight = {}
+            if self._waiting or self._batches:
+                self._arrived.set()
+            elif not self._locked:
+                self._empty.set()
+
+    # --- the quick way --------------------------------------------------------------------------
+
+    async def _write_batches(self) -> None:
+        """The batches there are now, a statement each; small ones join the other finishes."""
+        for token in list(self._batches):
+            batch = self._batches[token]
+            if self._bounded and len(batch.claims) >= BATCH_ROWS:
+                await self._write_batch(token, batch)
+            else:
+                del self._batches[token]
+                self._waiting += [Ack(completed(claim), batch.holder) for claim in batch.claims]
+
+    async def _write_batch(self, token: int, batch: Batch) -> None:
+        """One plain UPDATE; what it leaves open goes the careful way."""
+        claims, batch.claims = batch.claims, []
+        self._batch_in_flight = claims
+        try:
+            async with self._line.use() as conn:
+                ids = [claim.id for claim in claims]
+                if await store.complete_batch(conn, ids, token) == len(claims):
+                    batch.holder.completed(claims)
+                    claims = []
+                else:
+                    # some were lost: the others are written, and must not be taken for lost too
+                    self._answer_lost = True
+        except asyncpg.LockNotAvailableError:
+            pass
+        finally:
+            self._batch_in_flight = []
+            self._waiting += [Ack(completed(claim), batch.holder) for claim in claims]
+            if not batch.claims:
+                del self._batches[token]
+
+    # --- the careful way ------------------------------------------------------------------------
+
+    async def _write_acks(self) -> None:
         batch = self._locked + self._waiting[:FLUSH_ROWS]
         self._waiting = self._waiting[FLUSH_ROWS:]
         self._locked = []
@@ -108,24 +187,8 @@ class Acks:
             batch, self._waiting = first, later + self._waiting
         successes = [ack for ack in batch if ack.finish.status is JobStatus.COMPLETED]
         others = [ack for ack in batch if ack.finish.status is not JobStatus.COMPLETED]
-        try:
-            for token, together in self._together(successes):
-                if token is None:
-                    await self._write(together, store.complete)
-                else:
-                    await self._write_batch(together, token)
-            await self._write(others, store.finish)
-        except TROUBLE:
-            self._answer_lost = True
-            return False
-        else:
-            self._answer_lost = False
-            return True
-        finally:
-            self._waiting = [*self._in_flight.values(), *self._waiting]
-            self._in_flight = {}
-            if not self.backlog:
-                self._empty.set()
+        await self._write(successes, store.complete)
+        await self._write(others, store.finish)
 
     async def _write(self, acks: list[Ack], write: Write) -> None:
         """Write these together; if the database refuses them, halve them down to the culprit."""
@@ -139,25 +202,6 @@ class Acks:
             if is_connection_lost(error):
                 raise
             await self._split(acks, write, error)
-
-    def _together(self, acks: list[Ack]) -> Iterable[tuple[int | None, list[Ack]]]:
-        return _by_claim(acks) if self._bounded else [(None, acks)]
-
-    async def _write_batch(self, acks: list[Ack], token: int) -> None:
-        """The quick way for many at once; what it leaves open goes the careful way."""
-        ids = [ack.finish.job_id for ack in acks]
-        try:
-            async with self._line.use() as conn:
-                if await store.complete_batch(conn, ids, token) == len(ids):
-                    for ack in acks:
-                        del self._in_flight[ack.finish.job_id]
-                        ack.settled(ack.finish, JobStatus.COMPLETED)
-                    return
-            # some were lost: the others are written by now, and must not be taken for lost as well
-            self._answer_lost = True
-        except asyncpg.LockNotAvailableError:
-            pass
-        await self._write(acks, store.complete)
 
     async def _split(self, acks: list[Ack], write: Write, error: asyncpg.PostgresError) -> None:
         if len(acks) > 1:
@@ -181,26 +225,12 @@ class Acks:
             pairs = [(ack.finish.job_id, ack.finish.lock_token) for ack in missing]
             lost = await store.lost(conn, pairs)
         if lost and self._answer_lost:
-            holders = sorted({ack.holder for ack in missing})
+            holders = sorted({ack.holder.worker_id for ack in missing})
             written |= await store.finished_by_us(conn, sorted(lost), holders)
         for ack in acks:
             del self._in_flight[ack.finish.job_id]
             status = written.get(ack.finish.job_id)
             if status is not None or ack.finish.job_id in lost:
-                ack.settled(ack.finish, status)
+                ack.holder.settled(ack.finish, status)
             else:
                 self._locked.append(ack)
-
-
-def _by_claim(acks: list[Ack]) -> Iterator[tuple[int | None, list[Ack]]]:
-    """Large groups without results by the token of their claim; under None all others."""
-    groups: defaultdict[int | None, list[Ack]] = defaultdict(list)
-    for ack in acks:
-        groups[None if ack.finish.result is not None else ack.finish.lock_token].append(ack)
-    rest = groups.pop(None, [])
-    for token, together in groups.items():
-        if len(together) >= BATCH_ROWS:
-            yield token, together
-        else:
-            rest.extend(together)
-    yield None, rest

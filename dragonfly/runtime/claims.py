@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 CLOSE_SECONDS = 2.0
+# a look from the start of the queue comes after so many times as long as the last one took
+START_SHARE = 10
 
 
 class Claims:
@@ -28,27 +30,38 @@ class Claims:
         self._worker_id = worker_id
         self._doubtful: list[int] = []
         self._suspects_seen_at = time.monotonic()
+        self._last: int | None = None  # the job claimed last, while there was more behind it
+        self._start_seen_at = 0.0
+        self._start_seconds = 0.0
 
-    async def take(self, job_types: Sequence[str], limit: int) -> Claimed:
-        """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come."""
+    async def take(self, job_types: Sequence[str], limit: int, *, head: bool) -> Claimed:
+        """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come.
+
+        With ``head`` the head of the queue alone is tried first: right for a worker that was rung,
+        or that got all it asked for the last time. Only an answer without jobs tells of the rest.
+        """
         # cut off in flight, it might leave rows locked that nobody knows of
         with anyio.CancelScope(shield=True):
             async with self._process.claims.use() as conn:
                 await self._return_doubtful(conn)
                 try:
-                    claimed = await self._take(conn, job_types, limit)
+                    claimed = await self._take(conn, job_types, limit, head=head)
                 except BaseException:
                     self._process.suspects.difference_update(self._doubtful)
                     raise
                 self._doubtful.clear()
         return claimed
 
-    async def _take(self, conn: Connection, job_types: Sequence[str], limit: int) -> Claimed:
+    async def _take(
+        self, conn: Connection, job_types: Sequence[str], limit: int, *, head: bool
+    ) -> Claimed:
         suspects = []
         if self._is_overdue():  # before the others, or long jobs would always be ahead of it
             suspects = await self._claim_suspect(conn, job_types)
             if len(suspects) == limit:
                 return Claimed(suspects)
+        if head and (jobs := await self._claim_head(conn, job_types, limit - len(suspects))):
+            return Claimed([*suspects, *jobs])
         claimed = await self._claim(conn, job_types, limit - len(suspects))
         if claimed.suspects_wait and not suspects and not self._process.suspects:
             suspects = await self._claim_suspect(conn, job_types)
@@ -70,10 +83,33 @@ class Claims:
             await store.unclaim(conn, self._doubtful)
             self._doubtful = []
 
-    async def _claim(self, conn: Connection, job_types: Sequence[str], limit: int) -> Claimed:
-        token, lease = store.new_token(), self._process.settings.lease_seconds
+    def _draw(self) -> tuple[str, float, int]:
+        """Who claims, for how long, and under which token."""
+        token = store.new_token()
         self._doubtful.append(token)
-        return await store.claim(conn, job_types, limit, self._worker_id, lease, token)
+        return self._worker_id, self._process.settings.lease_seconds, token
+
+    async def _claim_head(
+        self, conn: Connection, job_types: Sequence[str], limit: int
+    ) -> list[Claim]:
+        """Go on behind the last claim, but look from the start for a tenth of the time.
+
+        So what a pinned horizon keeps in the index costs little, and what came to stand in front
+        waits ten times as long as looking for it takes.
+        """
+        began = time.monotonic()
+        behind = self._last
+        if began - self._start_seen_at > START_SHARE * self._start_seconds:
+            behind = None
+        jobs = await store.claim_head(conn, job_types, limit, *self._draw(), behind=behind)
+        if behind is None:
+            self._start_seen_at = time.monotonic()
+            self._start_seconds = self._start_seen_at - began
+        self._last = jobs[-1].id if len(jobs) == limit else None
+        return jobs
+
+    async def _claim(self, conn: Connection, job_types: Sequence[str], limit: int) -> Claimed:
+        return await store.claim(conn, job_types, limit, *self._draw())
 
     def _is_overdue(self) -> bool:
         """A busy queue must not starve the suspects: look for one at each heartbeat at least."""
@@ -84,11 +120,10 @@ class Claims:
 
     async def _claim_suspect(self, conn: Connection, job_types: Sequence[str]) -> list[Claim]:
         """One or none: a process holds at most one, so that a crash tells which job is to blame."""
-        token, lease = store.new_token(), self._process.settings.lease_seconds
+        worker_id, lease, token = self._draw()
         self._suspects_seen_at = time.monotonic()
         self._process.suspects.add(token)
-        self._doubtful.append(token)
-        suspect = await store.claim_suspect(conn, job_types, self._worker_id, lease, token)
+        suspect = await store.claim_suspect(conn, job_types, worker_id, lease, token)
         if suspect is None:
             self._process.suspects.discard(token)
             return []

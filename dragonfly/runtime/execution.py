@@ -11,10 +11,9 @@ import anyio.to_thread
 import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
-from dragonfly.job import Claim, Finish, Job
+from dragonfly.job import Claim, Job
 from dragonfly.postgres.transactions import transaction
 from dragonfly.queue import store
-from dragonfly.runtime.outcomes import succeeded
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
@@ -36,13 +35,9 @@ class WorkerDesk:
         """The job as its handler sees it; Reject for a payload that does not fit."""
         return Job(claim, handler.decode(claim.payload), self, self._resources)
 
-    async def run(self, handler: Handler, job: Job[Any]) -> Finish | None:
-        """Run the handler; the finish to write, or None if its own transaction wrote it."""
-        if handler.is_async:
-            result = await handler.function(job)
-        else:
-            result = await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
-        return None if job.finished else succeeded(job.claim, result)
+    async def in_thread(self, handler: Handler, job: Job[Any]) -> Any:
+        """Run a plain function where it blocks nobody; what it returned."""
+        return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
 
     @asynccontextmanager
     async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:

@@ -5,69 +5,68 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import anyio
 
 from dragonfly.events import JobFinished, JobLockLost, JobsClaimed
 from dragonfly.job import Claim, Finish, JobStatus
-from dragonfly.runtime.acks import Ack, Acks
-from dragonfly.runtime.outcomes import Ending, Verdict, released
+from dragonfly.runtime.acks import Acks
+from dragonfly.runtime.outcomes import COMPLETED, GIVEN_BACK, Ending, Verdict, released
 from dragonfly.runtime.process import Process
-
-_GIVEN_BACK = Ending(None, Verdict.NEUTRAL, "released")
 
 
 class Ledger:
     """What is held: waiting for a slot, running, or ended and not yet written.
 
-    Everything in ``held`` is renewed by the heartbeat.
+    Everything in ``held`` is renewed by the heartbeat; ``waiting`` is the part that no slot has
+    started, in the order in which it will.
     """
 
     def __init__(self, process: Process, worker: str, worker_id: str, acks: Acks) -> None:
         self.held: dict[int, Claim] = {}
+        self.waiting: deque[Claim] = deque()
+        self.worker_id = worker_id
         self.unhappy = False  # an attempt failed, or will be retried after an error
         self._process = process
         self._worker = worker
-        self._worker_id = worker_id
         self._acks = acks
         self._tells_finishes = process.events.wanted(JobFinished)
-        self._waiting: deque[tuple[float, Claim]] = deque()
-        self._endings: dict[int, tuple[Claim, Ending, float]] = {}
+        self._arrivals: deque[tuple[int, float]] = deque()  # tokens of claims, and when they came
+        self._ended: dict[int, tuple[Ending, float]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
 
-    @property
-    def waiting(self) -> int:
-        """How many claims no slot has started."""
-        return len(self._waiting)
-
-    def accept(self, claims: Iterable[Claim]) -> None:
+    def accept(self, claims: Sequence[Claim]) -> None:
         """These are ours now."""
         self._empty.clear()
         now = time.monotonic()
-        for claim in claims:
-            self.held[claim.id] = claim
-            self._endings.pop(claim.id, None)  # of an earlier claim whose lock ran out
-            self._waiting.append((now, claim))
+        for token in dict.fromkeys([claim.lock_token for claim in claims]):
+            self._arrivals.append((token, now))
+        self.held.update([(claim.id, claim) for claim in claims])
+        for job_id in self._ended.keys() & {claim.id for claim in claims}:
+            del self._ended[job_id]  # of an earlier claim whose lock ran out
+        self.waiting.extend(claims)
         if self._process.events.wanted(JobsClaimed):
             ids = tuple(claim.id for claim in claims)
             self._process.events.emit(JobsClaimed(self._worker, ids))
 
-    def start(self) -> Claim:
-        """The claim that has waited longest."""
-        return self._waiting.popleft()[1]
+    def complete(self, claim: Claim, seconds: float) -> None:
+        """Its handler succeeded, after ``seconds``, and has no result."""
+        if self.held.get(claim.id) is claim:  # else it was lost meanwhile
+            self._ended[claim.id] = (COMPLETED, seconds)
+            self._acks.complete(claim, self)
 
-    def conclude(self, claim: Claim, ending: Ending, finish: Finish | None, seconds: float) -> None:
+    def conclude(self, claim: Claim, ending: Ending, seconds: float) -> None:
         """Its handler is done, after ``seconds``: pass on what is to be written."""
         if self.held.get(claim.id) is not claim:
             return  # it was lost meanwhile
-        self._endings[claim.id] = (claim, ending, seconds)
-        if finish is not None:
-            self._acks.put(Ack(finish, self._worker_id, self._settled))
+        self._ended[claim.id] = (ending, seconds)
+        if ending.finish is not None:
+            self._acks.put(ending.finish, self)
         else:
             done = ending.verdict is Verdict.SUCCESS
-            self._settle(claim.id, JobStatus.COMPLETED if done else None)
+            self._settle(claim, JobStatus.COMPLETED if done else None)
 
     def give_back(self, job_type: str | None = None, *, waiting_longer_than: float = 0.0) -> bool:
         """Return what no slot has started: all, of a type, or what waits longer than (seconds).
@@ -75,22 +74,28 @@ class Ledger:
         True if there was any.
         """
         before = time.monotonic() - waiting_longer_than
-        kept: deque[tuple[float, Claim]] = deque()
-        for accepted, claim in self._waiting:
-            if accepted <= before and job_type in {None, claim.job_type}:
-                self._endings[claim.id] = (claim, _GIVEN_BACK, 0.0)
-                self._acks.put(Ack(released(claim), self._worker_id, self._settled))
+        late = {token for token, arrived in self._arrivals if arrived <= before}
+        kept: deque[Claim] = deque()
+        for claim in self.waiting:
+            if claim.lock_token in late and job_type in {None, claim.job_type}:
+                self._ended[claim.id] = (GIVEN_BACK, 0.0)
+                self._acks.put(released(claim), self)
             else:
-                kept.append((accepted, claim))
-        any_returned = len(kept) < len(self._waiting)
-        self._waiting = kept
+                kept.append(claim)
+        any_returned = len(kept) < len(self.waiting)
+        self.waiting = kept
+        self._forget_arrivals()
         return any_returned
+
+    def _forget_arrivals(self) -> None:
+        waiting = {claim.lock_token for claim in self.waiting}
+        self._arrivals = deque(item for item in self._arrivals if item[0] in waiting)
 
     def lose(self, job_ids: set[int]) -> None:
         """These have another holder by now, or none: forget them, unless their end is under way."""
-        self._waiting = deque(item for item in self._waiting if item[1].id not in job_ids)
-        for job_id in (job_ids & self.held.keys()) - self._endings.keys():
-            self._settle(job_id, None)
+        self.waiting = deque(claim for claim in self.waiting if claim.id not in job_ids)
+        for job_id in (job_ids & self.held.keys()) - self._ended.keys():
+            self._settle(self.held[job_id], None)
 
     async def settled_within(self, seconds: float) -> bool:
         """Wait until every end is durable; False if that took longer."""
@@ -98,24 +103,38 @@ class Ledger:
             await self._empty.wait()
         return not self.held
 
-    def _settled(self, finish: Finish, status: JobStatus | None) -> None:
+    # --- what the acks tell ---------------------------------------------------------------------
+
+    def settled(self, finish: Finish, status: JobStatus | None) -> None:
+        """A finish was written; a status of None says that the lock was lost before."""
         claim = self.held.get(finish.job_id)
         if claim is not None and claim.lock_token == finish.lock_token:
-            self._settle(finish.job_id, status)
+            self._settle(claim, status)
 
-    def _settle(self, job_id: int, status: JobStatus | None) -> None:
-        """The end is durable; a status of None says that the lock was lost before."""
-        claim = self.held.pop(job_id, None)
-        ending = self._endings.pop(job_id, None)
-        if claim is None:
-            return
+    def completed(self, claims: Sequence[Claim]) -> None:
+        """Ordinary successes are durable."""
+        held, ended = self.held, self._ended
+        ours = [claim for claim in claims if held.get(claim.id) is claim]
+        for claim in ours:
+            del held[claim.id]
+            ending, seconds = ended.pop(claim.id)
+            if self._tells_finishes:
+                self._report(claim, ending, seconds, JobStatus.COMPLETED)
+        self._conclude(ours)
+
+    def _settle(self, claim: Claim, status: JobStatus | None) -> None:
+        del self.held[claim.id]
+        ended = self._ended.pop(claim.id, None)
         if status is None:
-            self._process.events.emit(JobLockLost(self._worker, job_id, claim.job_type))
-        elif ending is not None:
-            self._report(*ending, status)
+            self._process.events.emit(JobLockLost(self._worker, claim.id, claim.job_type))
+        elif ended is not None:
+            self._report(claim, *ended, status)
+        self._conclude([claim])
+
+    def _conclude(self, claims: Sequence[Claim]) -> None:
         if not self.held:
             self._empty.set()
-        self._process.settle(self._worker, claim, last=not self.held)
+        self._process.settle(self._worker, claims, last=not self.held)
 
     def _report(self, claim: Claim, ending: Ending, seconds: float, status: JobStatus) -> None:
         outcome = ending.outcome if status is JobStatus.PENDING else status.value

@@ -16,7 +16,7 @@ from dragonfly.events import (
     JobAbandoned,
     JobStarted,
 )
-from dragonfly.job import Claim, Finish
+from dragonfly.job import Claim
 from dragonfly.postgres.failures import TROUBLE, Failure, classify, describe
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.acks import Acks
@@ -27,7 +27,7 @@ from dragonfly.runtime.ledger import Ledger
 from dragonfly.runtime.outcomes import Ending, Verdict, bug
 from dragonfly.runtime.pace import Pace
 from dragonfly.runtime.process import Mode, Process
-from dragonfly.runtime.slots import COMPLETED, Deadlines, Interruption, Slot
+from dragonfly.runtime.slots import Deadlines, Interruption, Slot
 from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
@@ -63,12 +63,13 @@ class WorkerLoop:
         self._acks = acks
         self._pace = Pace(worker.concurrency)
         self._slots: list[Slot] = []
-        self._deadlines = Deadlines(())
+        self._deadlines = Deadlines()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle_slots = 0
-        self._turns = 0
+        self._turns = TURNS_BETWEEN_YIELDS
         self._low_water = 0
+        self._at_the_head = True  # more of what was claimed last is likely to lie there
         self._tells_starts = process.events.wanted(JobStarted)
         self._closed = False
         self.wound_down = asyncio.Event()
@@ -90,10 +91,9 @@ class WorkerLoop:
             )
             desk = WorkerDesk(self.process.pool, resources, self.worker.concurrency)
             self._slots = [
-                Slot(self.worker, desk, self._next, self._ended)
+                Slot(self.worker, desk, self._deadlines, self)
                 for _ in range(self.worker.concurrency)
             ]
-            self._deadlines = Deadlines(self._slots)
             stack.callback(self._deadlines.close)
             async with anyio.create_task_group() as group:
                 for slot in self._slots:
@@ -137,6 +137,7 @@ class WorkerLoop:
     async def _wait(self, seconds: float | None) -> None:
         with anyio.move_on_after(seconds):
             await self.wakeup.wait()
+            self._at_the_head = True
 
     def _want(self) -> int:
         """How many jobs to ask for: one for each idle slot, and what will start soon."""
@@ -146,7 +147,7 @@ class WorkerLoop:
             return 0
         ahead = self._pace.ahead
         self._low_water = ahead // 2
-        room = self._idle_slots + ahead - self.ledger.waiting
+        room = self._idle_slots + ahead - len(self.ledger.waiting)
         return room if room > 0 and (self._idle_slots or 2 * room >= ahead) else 0
 
     async def _look(self, want: int) -> None:
@@ -164,7 +165,7 @@ class WorkerLoop:
     def _sleep_seconds(self, claimed: Claimed) -> float:
         waits = [self.process.settings.poll_seconds]
         if claimed.due_in is not None:
-            waits.append(max(claimed.due_in, CONTENDED_SECONDS))
+            waits.append(claimed.due_in if claimed.due_in > 0 else CONTENDED_SECONDS)
         probe = self.health.next_probe_in(self.ledger.held)
         if probe is not None:
             waits.append(probe)
@@ -195,11 +196,12 @@ class WorkerLoop:
         """Claim and hand to the slots; None if the database did not let us."""
         types = job_types or self.health.claimable(list(self.worker.handlers))
         try:
-            claimed = await self._claims.take(types, want)
+            claimed = await self._claims.take(types, want, head=self._at_the_head)
         except TROUBLE as error:
             self._claim_failed(error)
             return None
         self.health.database_answered()
+        self._at_the_head = len(claimed.jobs) >= want
         self._accept(claimed.jobs)
         return claimed
 
@@ -225,20 +227,29 @@ class WorkerLoop:
 
     # --- running --------------------------------------------------------------------------------
 
-    async def _next(self, slot: Slot) -> Claim | None:
-        """The next job for a slot; None when the worker closes."""
-        self._turns += 1
-        if self._turns % TURNS_BETWEEN_YIELDS == 0:
+    def next(self) -> Claim | None:
+        """The next job for a slot; None now and then, so that claims and flushes get on."""
+        self._turns -= 1
+        if not self._turns or not self.ledger.waiting:
+            return None
+        claim = self.ledger.waiting.popleft()
+        if len(self.ledger.waiting) == self._low_water:
+            self.wakeup.set()
+        if self._tells_starts:
+            event = JobStarted(self.worker.name, claim.id, claim.job_type, claim.attempt)
+            self.process.events.emit(event)
+        return claim
+
+    async def more(self) -> bool:
+        """Wait until there is work for a slot; False when the worker closes."""
+        self._turns = TURNS_BETWEEN_YIELDS
+        if self.ledger.waiting:
             await asyncio.sleep(0)
         while not self.ledger.waiting:
             if self._closed:
-                return None
+                return False
             await self._until_work()
-        claim = self.ledger.start()
-        if self.ledger.waiting <= self._low_water:
-            self.wakeup.set()
-        self._started(slot, claim)
-        return claim
+        return True
 
     async def _until_work(self) -> None:
         self._arrived.clear()
@@ -252,25 +263,16 @@ class WorkerLoop:
             self._idle_slots -= 1
             self._idle.clear()
 
-    def _started(self, slot: Slot, claim: Claim) -> None:
-        timeout = self.worker.handlers[claim.job_type].timeout
-        if timeout is not None:
-            self._deadlines.watch(slot, timeout)
-        if self._tells_starts:
-            event = JobStarted(self.worker.name, claim.id, claim.job_type, claim.attempt)
-            self.process.events.emit(event)
+    def completed(self, claim: Claim, seconds: float) -> None:
+        """A handler succeeded, and there is only that to write."""
+        self._pace.ran(seconds)
+        self.health.succeeded(claim.job_type)
+        self.ledger.complete(claim, seconds)
 
-    def _ended(
-        self, slot: Slot, claim: Claim, ending: Ending, finish: Finish | None, seconds: float
-    ) -> None:
+    def ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
         """A handler is done: judge the worker by it, and pass the finish on."""
         self._pace.ran(seconds)
-        if ending is COMPLETED:
-            self.health.succeeded(claim.job_type)
-        else:
-            ending = self._judge(slot, claim, ending)
-            finish = ending.finish
-        self.ledger.conclude(claim, ending, finish, seconds)
+        self.ledger.conclude(claim, self._judge(slot, claim, ending), seconds)
 
     def _judge(self, slot: Slot, claim: Claim, ending: Ending) -> Ending:
         reason = ending.reason or ""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -91,15 +91,15 @@ class Process:
         for wakeup in self.wakeups.values():
             wakeup.set()
 
-    def settle(self, worker: str, claim: Claim, *, last: bool) -> None:
-        """A claimed job came to its end (``last``: of all that its worker held).
+    def settle(self, worker: str, claims: Sequence[Claim], *, last: bool) -> None:
+        """Claimed jobs came to their end (``last``: of all that their worker held).
 
         Who waits for that is rung: the worker when it holds nothing more, everybody when a drain
         depends on it or a suspect made room for the next.
         """
-        self.settled += 1
-        if claim.lock_token in self.suspects:
-            self.suspects.discard(claim.lock_token)
+        self.settled += len(claims)
+        if self.suspects and (over := self.suspects & {claim.lock_token for claim in claims}):
+            self.suspects -= over
             self.ring()
         elif self.mode is Mode.DRAIN:
             self.ring()

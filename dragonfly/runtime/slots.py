@@ -5,25 +5,23 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
-from dragonfly.job import Claim, Finish, Job, RetryPolicy
+from dragonfly.job import Claim, Job, RetryPolicy
 from dragonfly.runtime.execution import WorkerDesk
 from dragonfly.runtime.outcomes import (
+    COMPLETED,
     Ending,
     HandlerTimeout,
     Verdict,
     ending_of,
     released,
+    succeeded,
 )
 from dragonfly.worker import Handler, Worker
-
-# every success shares it: making one a job would be a tenth of a short job's cost
-COMPLETED = Ending(None, Verdict.SUCCESS, "completed")
 
 
 class Interruption(Enum):
@@ -34,6 +32,22 @@ class Interruption(Enum):
     LOST = auto()  # cancelled by an operator, or another holder: there is nothing left to write
 
 
+class Feed(Protocol):
+    """Where a slot gets its jobs, and who hears how they ended."""
+
+    def next(self) -> Claim | None:
+        """A job to start now, if there is one; it may also hold one back to let others run."""
+
+    async def more(self) -> bool:
+        """Wait until it is worth asking again; False when the worker closes."""
+
+    def completed(self, claim: Claim, seconds: float) -> None:
+        """The handler succeeded, and there is only that to write."""
+
+    def ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
+        """Any other end."""
+
+
 class Slot:
     """Runs one job at a time.
 
@@ -41,20 +55,14 @@ class Slot:
     and is replaced only after it was cancelled.
     """
 
-    __slots__ = ("_desk", "_ended", "_job", "_scope", "_take", "_worker", "cause", "claim",
+    __slots__ = ("_deadlines", "_desk", "_feed", "_handlers", "_job", "_scope", "cause", "claim",
                  "deadline", "started")  # fmt: skip
 
-    def __init__(
-        self,
-        worker: Worker,
-        desk: WorkerDesk,
-        take: Callable[[Slot], Awaitable[Claim | None]],
-        ended: Callable[[Slot, Claim, Ending, Finish | None, float], None],
-    ) -> None:
-        self._worker = worker
+    def __init__(self, worker: Worker, desk: WorkerDesk, deadlines: Deadlines, feed: Feed) -> None:
+        self._handlers = worker.handlers
         self._desk = desk
-        self._take = take
-        self._ended = ended
+        self._deadlines = deadlines
+        self._feed = feed
         self._scope = anyio.CancelScope()
         self._job: Job[Any] | None = None
         self.claim: Claim | None = None
@@ -72,8 +80,13 @@ class Slot:
                 return
 
     async def _serve(self) -> None:
-        while self.cause is None and (claim := await self._take(self)) is not None:
-            await self._execute(claim)
+        feed = self._feed
+        while self.cause is None:
+            claim = feed.next()
+            if claim is not None:
+                await self._execute(claim, self._handlers[claim.job_type])
+            elif not await feed.more():
+                return
 
     def interrupt(self, cause: Interruption) -> None:
         """Cancel the handler that runs here."""
@@ -81,32 +94,40 @@ class Slot:
             self.cause = cause
             self._scope.cancel()
 
-    async def _execute(self, claim: Claim) -> None:
-        handler = self._worker.handlers[claim.job_type]
+    async def _execute(self, claim: Claim, handler: Handler) -> None:
         self.claim, self.started = claim, time.perf_counter()
+        if handler.timeout is not None:
+            self._deadlines.watch(self, handler.timeout)
+        ending = COMPLETED
         try:
             self._job = job = self._desk.open(handler, claim)
-            finish = await self._desk.run(handler, job)
-            ending = COMPLETED
-        except asyncio.CancelledError as error:
-            if not self._is_cancelled():  # the handler let somebody else's cancellation out
-                ending = self._ending(claim, handler.retry, error)
+            if handler.is_async:
+                result = await handler.function(job)
             else:
-                ending = self._interrupted(claim, handler)
-                self._close(claim, ending, ending.finish)
+                result = await self._desk.in_thread(handler, job)
+            if result is not None and not job.finished:
+                ending = succeeded(claim, result)
+        except asyncio.CancelledError as error:
+            if self._is_cancelled():
+                self._close(claim, self._interrupted(claim, handler))
                 raise
-            finish = ending.finish
+            # the handler let somebody else's cancellation out
+            ending = self._ending(claim, handler.retry, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure has its row in the table
             ending = self._ending(claim, handler.retry, error)
-            finish = ending.finish
-        self._close(claim, ending, finish)
+        self._close(claim, ending)
 
     def _is_cancelled(self) -> bool:
         return self._scope.cancel_called or anyio.current_effective_deadline() == -math.inf
 
-    def _close(self, claim: Claim, ending: Ending, finish: Finish | None) -> None:
+    def _close(self, claim: Claim, ending: Ending) -> None:
+        seconds = time.perf_counter() - self.started
+        finished = self._job is not None and self._job.finished
         self.claim, self._job, self.deadline = None, None, math.inf
-        self._ended(self, claim, ending, finish, time.perf_counter() - self.started)
+        if ending is COMPLETED and not finished:
+            self._feed.completed(claim, seconds)
+        else:
+            self._feed.ended(self, claim, ending, seconds)
 
     def _ending(self, claim: Claim, retry: RetryPolicy, error: BaseException) -> Ending:
         if self._job is not None and self._job.finished:
@@ -127,13 +148,14 @@ class Slot:
 class Deadlines:
     """One timer for all slots of a worker: it looks for handlers that ran too long."""
 
-    def __init__(self, slots: Iterable[Slot]) -> None:
-        self._slots = list(slots)
+    def __init__(self) -> None:
+        self._slots: set[Slot] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def watch(self, slot: Slot, timeout: float) -> None:
         """Interrupt the job that starts now in ``slot`` after ``timeout`` seconds."""
         slot.deadline = asyncio.get_running_loop().time() + timeout
+        self._slots.add(slot)
         if self._timer is None or slot.deadline < self._timer.when():
             self._arm(slot.deadline)
 

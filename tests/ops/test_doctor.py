@@ -237,7 +237,7 @@ def test_statements_are_found_in_the_code() -> None:
     found = statements()
 
     assert {
-        "dragonfly.queue.statements.CLAIM",
+        "dragonfly.queue.claiming.CLAIM",
         "dragonfly.queue.insight._WORKERS",
         "dragonfly.judgments.batches._REGISTER",
         "dragonfly.ops.smoke._COUNTS",

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
 from tests.conftest import database_dsn
 
@@ -19,7 +20,7 @@ MANY = 100_000
 HELD = 2_000
 
 # ended; scheduled in front of what is due (higher priority, and the same); scheduled behind; due;
-# held by a living process and by a dead one; and what somebody else's types have
+# due of a type of its own; held by a living process and by a dead one; and what somebody else's types have
 SEED = f"""
 ALTER TABLE ops.jobs DISABLE TRIGGER ring_workers;
 INSERT INTO ops.jobs (job_type, status, finished_at, attempts, locked_by)
@@ -31,6 +32,10 @@ INSERT INTO ops.jobs (job_type, run_at)
 SELECT 'greet', now() - make_interval(secs => n) FROM generate_series(1, 100) AS n;
 INSERT INTO ops.jobs (job_type, run_at) SELECT 'later', now() + interval '1 day'
   FROM generate_series(1, {MANY // 2});
+INSERT INTO ops.jobs (job_type, run_at) SELECT 'soon', now() - make_interval(secs => n)
+  FROM generate_series(1, {MANY // 2}) AS n;
+INSERT INTO ops.jobs (job_type, status, finished_at, run_at)
+SELECT 'soon', 'completed', now(), now() - interval '10 minutes';
 INSERT INTO ops.jobs (job_type, crashes, run_at) SELECT 'later', 1, now() + interval '1 day'
   FROM generate_series(1, {MANY // 5});
 INSERT INTO ops.jobs (job_type, status, attempts, lock_token, locked_by, locked_at, locked_until)
@@ -47,6 +52,7 @@ HELD_IDS = """
 SELECT array_agg(id ORDER BY random())::text
   FROM (SELECT id FROM ops.jobs WHERE lock_token = 7 LIMIT 200) AS any_of_them
 """
+LAST_ENDED = "SELECT id FROM ops.jobs WHERE job_type = 'soon' ORDER BY id DESC LIMIT 1"
 TYPES = "ARRAY['greet', 'absent']"
 FINISH_ARGUMENTS = ", ".join(
     [
@@ -63,18 +69,26 @@ TOKENS = "array_fill(7::bigint, ARRAY[200])"
 
 # arguments, and the most pages that the statement may touch: about twice what they need
 CASES: dict[str, tuple[str, str, int]] = {
-    "claim one": (sql.CLAIM, f"{TYPES}, 1, 'me', 60, 5", 150),
-    "claim fifty": (sql.CLAIM, f"{TYPES}, 50, 'me', 60, 5", 1_500),
-    "claim nothing": (sql.CLAIM, "ARRAY['later'], 50, 'me', 60, 5", 60),
-    "claim no suspect": (sql.CLAIM_SUSPECT, "ARRAY['later'], 'me', 60, 5", 20),
-    "claim a suspect": (sql.CLAIM_SUSPECT, f"{TYPES}, 'me', 60, 5", 20),
-    "unclaim": (sql.UNCLAIM, "ARRAY[5::bigint]", 150),
+    "claim one": (claiming.CLAIM, f"{TYPES}, 1, 'me', 60, 5", 150),
+    "claim fifty": (claiming.CLAIM, f"{TYPES}, 50, 'me', 60, 5", 1_500),
+    "claim one at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 1, 'me', 60, 5, null", 60),
+    "claim fifty at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 50, 'me', 60, 5, null", 1_500),
+    "claim behind the last": (
+        claiming.CLAIM_HEAD,
+        "ARRAY['soon'], 50, 'me', 60, 5, {ended}",
+        1_500,
+    ),
+    "claim nothing at the head": (claiming.CLAIM_HEAD, f"{TYPES}, 50, 'me', 60, 5, null", 60),
+    "claim nothing": (claiming.CLAIM, "ARRAY['later'], 50, 'me', 60, 5", 60),
+    "claim no suspect": (claiming.CLAIM_SUSPECT, "ARRAY['later'], 'me', 60, 5", 20),
+    "claim a suspect": (claiming.CLAIM_SUSPECT, f"{TYPES}, 'me', 60, 5", 20),
+    "unclaim": (claiming.UNCLAIM, "ARRAY[5::bigint]", 150),
     "complete 200": (
         sql.COMPLETE,
         "{ids}, {tokens}, array_fill('{}'::text, ARRAY[200])",
         7_000,
     ),
-    "complete 200 of a claim": (sql.COMPLETE_BATCH, "{ids}, 7", 7_000),
+    "complete 200 of a claim": (sql.COMPLETE_BATCH, "{ids}::text, 7", 7_000),
     "finish 200": (sql.FINISH, FINISH_ARGUMENTS, 7_000),
     "renew 200": (sql.RENEW, "{ids}, {tokens}, 60", 7_000),
     "rescue 200": (sql.RESCUE, "3, 1000", 7_000),
@@ -125,6 +139,8 @@ async def explain(conn: asyncpg.Connection, statement: str, arguments: str, mode
     if "{ids}" in arguments:
         ids = await conn.fetchval(HELD_IDS)
         arguments = arguments.replace("{ids}", f"'{ids}'").replace("{tokens}", TOKENS)
+    if "{ended}" in arguments:
+        arguments = arguments.replace("{ended}", str(await conn.fetchval(LAST_ENDED)))
     answer = await conn.fetchval(
         f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained ({arguments})"
     )

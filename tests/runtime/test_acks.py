@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -14,7 +14,7 @@ from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.postgres.database import open_database
 from dragonfly.postgres.line import Line
 from dragonfly.queue import store
-from dragonfly.runtime.acks import BATCH_ROWS, Ack, Acks
+from dragonfly.runtime.acks import BATCH_ROWS, Acks
 from dragonfly.runtime.outcomes import succeeded
 
 HOLDER = "tester.1@here"
@@ -24,15 +24,25 @@ COUNT = 2 * BATCH_ROWS
 class Bench:
     """Acks over a line of its own, and what it was told about each job."""
 
+    worker_id = HOLDER
+
     def __init__(self, acks: Acks) -> None:
         self.acks = acks
         self.told: dict[int, JobStatus | None] = {}
 
-    def put(self, finish: Finish) -> None:
-        self.acks.put(Ack(finish, HOLDER, self._settled))
+    def complete(self, claim: Claim, result: object) -> None:
+        if result is None:
+            self.acks.complete(claim, self)
+        else:
+            ending = succeeded(claim, result)
+            assert ending.finish is not None
+            self.acks.put(ending.finish, self)
 
-    def _settled(self, finish: Finish, status: JobStatus | None) -> None:
+    def settled(self, finish: Finish, status: JobStatus | None) -> None:
         self.told[finish.job_id] = status
+
+    def completed(self, claims: Sequence[Claim]) -> None:
+        self.told |= {claim.id: JobStatus.COMPLETED for claim in claims}
 
 
 @asynccontextmanager
@@ -61,7 +71,7 @@ async def test_successes_are_written_together(
     claims = await _claim_all(conn)
     async with _flushing(dsn) as bench:
         for claim in claims:
-            bench.put(succeeded(claim, result))
+            bench.complete(claim, result)
         assert await bench.acks.drained(10)
 
     assert {claim.id: JobStatus.COMPLETED for claim in claims} == bench.told
@@ -79,7 +89,7 @@ async def test_one_lost_among_many(dsn: str, conn: asyncpg.Connection) -> None:
     )
     async with _flushing(dsn) as bench:
         for claim in claims:
-            bench.put(succeeded(claim, None))
+            bench.complete(claim, None)
         assert await bench.acks.drained(10)
 
     assert [gone] == [job_id for job_id, status in bench.told.items() if status is None]
@@ -100,7 +110,7 @@ async def test_a_locked_row_holds_up_nobody(
     await holder.execute("SELECT FROM ops.jobs WHERE id = $1 FOR UPDATE", held)
     async with _flushing(dsn, bounded=bounded) as bench:
         for claim in claims:
-            bench.put(succeeded(claim, None))
+            bench.complete(claim, None)
         with anyio.fail_after(5):
             while len(bench.told) < COUNT - 1:
                 await anyio.sleep(0.01)

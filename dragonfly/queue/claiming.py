@@ -1,0 +1,182 @@
+"""The SQL of claims: the head of the queue, the whole of it, its suspects, and the way back.
+
+All of them give every claim statement a token of its own, mark rows that nobody else has locked,
+and answer the columns of ``job.Claim``, in its order.
+"""
+
+from __future__ import annotations
+
+# $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement, $6 the job
+# claimed last, or null.
+# What is due of the highest priority there is: all that a busy worker or a lone job needs, at half
+# the cost of the whole queue (benchmark W4). Fewer rows than asked for say nothing about the rest.
+# start: going on behind the job claimed last passes over what is dead in the index before it, which
+#   a pinned horizon may keep there for hours (benchmark W6); what has come to stand before it since
+#   is for a claim without $6. A volatile bound on run_at serves as an index bound only below an
+#   equal priority.
+# relaxed: a claim lost in a crash of the server is only claimable again, so it need not be durable.
+CLAIM_HEAD = """
+WITH last AS MATERIALIZED (
+    SELECT j.priority, j.run_at, j.id
+      FROM ops.jobs j WHERE j.id = $6 AND j.status <> 'pending'
+), higher AS MATERIALIZED (
+    SELECT max(first.priority) AS priority
+      FROM unnest($1::text[]) AS wanted (job_type) CROSS JOIN LATERAL (
+           SELECT j.priority FROM ops.jobs j
+            WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+              AND j.priority > coalesce((SELECT last.priority FROM last), -32769)
+            ORDER BY j.priority DESC LIMIT 1) AS first
+), start AS MATERIALIZED (
+    SELECT coalesce(higher.priority, last.priority) AS priority,
+           CASE WHEN higher.priority IS NULL THEN last.run_at ELSE '-infinity' END AS run_at,
+           CASE WHEN higher.priority IS NULL THEN last.id ELSE 0 END AS id
+      FROM higher LEFT JOIN last ON true
+), ready AS MATERIALIZED (
+    SELECT due.id
+      FROM unnest($1::text[]) AS wanted (job_type) CROSS JOIN LATERAL (
+           SELECT j.id, j.run_at FROM ops.jobs j
+            WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+              AND j.priority = (SELECT start.priority FROM start)
+              AND j.run_at <= (SELECT clock_timestamp())
+              AND (j.run_at, j.id) > ((SELECT start.run_at FROM start),
+                                      (SELECT start.id FROM start))
+            ORDER BY j.run_at, j.id
+            LIMIT $2
+              FOR UPDATE SKIP LOCKED) AS due
+     ORDER BY due.run_at, due.id
+     LIMIT $2
+), relaxed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+), claimed AS (
+    UPDATE ops.jobs
+       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
+           locked_at = clock_timestamp(),
+           locked_until = clock_timestamp() + make_interval(secs => $4)
+     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
+    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+              checkpoint, run_at
+)
+SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+       checkpoint
+  FROM claimed ORDER BY run_at, id
+"""
+
+# The same over all priorities. $1 job types, $2 how many, $3 who, $4 lease seconds, $5 token.
+# ladder: a volatile bound on run_at serves as an index bound only below an equal priority, so walk
+#   the priorities that exist; one index probe each, and jobs scheduled in front cost nothing.
+# ready: the order that was promised, level by level, so that no level is locked that is not needed:
+#   what a claim locks is hidden from all others. SKIP LOCKED lets claimers pass each other.
+# The last branch answers an empty claim: when the next job is due, and whether suspects wait.
+CLAIM = """
+WITH RECURSIVE ladder (job_type, priority) AS (
+    SELECT wanted.job_type,
+           (SELECT j.priority FROM ops.jobs j
+             WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+             ORDER BY j.priority DESC LIMIT 1)
+      FROM unnest($1::text[]) AS wanted (job_type)
+    UNION ALL
+    SELECT ladder.job_type,
+           (SELECT j.priority FROM ops.jobs j
+             WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+               AND j.priority < ladder.priority
+             ORDER BY j.priority DESC LIMIT 1)
+      FROM ladder WHERE ladder.priority IS NOT NULL
+), levels AS (
+    SELECT ladder.priority, array_agg(ladder.job_type) AS job_types
+      FROM ladder WHERE ladder.priority IS NOT NULL
+     GROUP BY ladder.priority ORDER BY ladder.priority DESC
+), ready AS (
+    SELECT next.id
+      FROM levels CROSS JOIN LATERAL (
+           SELECT due.id
+             FROM unnest(levels.job_types) AS here (job_type) CROSS JOIN LATERAL (
+                  SELECT j.id, j.run_at FROM ops.jobs j
+                   WHERE j.job_type = here.job_type AND j.status = 'pending' AND j.crashes = 0
+                     AND j.priority = levels.priority AND j.run_at <= (SELECT clock_timestamp())
+                   ORDER BY j.run_at, j.id
+                   LIMIT $2
+                     FOR UPDATE SKIP LOCKED) AS due
+            ORDER BY due.run_at, due.id
+            LIMIT $2) AS next
+     LIMIT $2
+), relaxed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+), claimed AS (
+    UPDATE ops.jobs
+       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
+           locked_at = clock_timestamp(),
+           locked_until = clock_timestamp() + make_interval(secs => $4)
+     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
+    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+              checkpoint, priority, run_at
+)
+(SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+        checkpoint, NULL::float8 AS due_in, NULL::boolean AS suspects_wait
+   FROM claimed ORDER BY priority DESC, run_at, id)
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+       extract(epoch FROM least(
+           (SELECT min(first.run_at)
+              FROM ladder CROSS JOIN LATERAL (
+                   SELECT j.run_at FROM ops.jobs j
+                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+                      AND j.priority = ladder.priority
+                    ORDER BY j.run_at LIMIT 1) AS first),
+           (SELECT min(later.run_at)
+              FROM unnest($1) AS wanted (job_type) CROSS JOIN LATERAL (
+                   SELECT j.run_at FROM ops.jobs j
+                    WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes > 0
+                      AND j.run_at > (SELECT clock_timestamp())
+                    ORDER BY j.run_at LIMIT 1) AS later)) - clock_timestamp())::float8,
+       EXISTS (SELECT FROM ops.jobs j
+                WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
+                  AND j.run_at <= (SELECT clock_timestamp()))
+ WHERE NOT EXISTS (SELECT FROM claimed)
+"""
+
+# One job that was in flight when a process died. $1 job types, $2 who, $3 lease seconds, $4 token.
+CLAIM_SUSPECT = """
+UPDATE ops.jobs
+   SET status = 'processing', attempts = attempts + 1, locked_by = $2, lock_token = $4,
+       locked_at = clock_timestamp(), locked_until = clock_timestamp() + make_interval(secs => $3)
+ WHERE id = ANY (ARRAY (
+       SELECT j.id FROM ops.jobs j
+        WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
+          AND j.run_at <= (SELECT clock_timestamp())
+        ORDER BY j.priority DESC, j.run_at, j.id
+        LIMIT 1
+          FOR UPDATE SKIP LOCKED))
+RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+          checkpoint
+"""
+
+# A claim whose answer was lost may have been committed: give back what carries its token. Like
+# every return to pending it yields to a pending job with its unique key; of two the newer stays.
+UNCLAIM = """
+WITH mine AS (
+    SELECT j.id, j.job_type, j.unique_key
+      FROM ops.jobs j
+     WHERE j.status = 'processing' AND j.lock_token = ANY ($1)
+     ORDER BY j.id
+       FOR UPDATE
+), judged AS (
+    SELECT mine.id,
+           mine.unique_key IS NOT NULL AND (
+               row_number() OVER (PARTITION BY mine.job_type, mine.unique_key
+                                  ORDER BY mine.id DESC) > 1
+               OR EXISTS (SELECT FROM ops.jobs other WHERE other.status = 'pending'
+                             AND other.job_type = mine.job_type
+                             AND other.unique_key = mine.unique_key)) AS superseded
+      FROM mine
+)
+UPDATE ops.jobs j
+   SET status = CASE WHEN judged.superseded THEN 'cancelled' ELSE 'pending' END,
+       finished_at = CASE WHEN judged.superseded THEN clock_timestamp() END,
+       last_error = CASE WHEN judged.superseded
+                         THEN 'superseded: another pending job has its unique key'
+                         ELSE j.last_error END,
+       attempts = j.attempts - 1, lock_token = NULL, locked_until = NULL
+  FROM judged
+ WHERE j.id = judged.id
+RETURNING j.id
+"""
