@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeVar
 
 from dragonfly.errors import DragonflyError
@@ -162,6 +163,54 @@ class JobsForgotten(Event):
     """A sweep deleted jobs that ended long ago."""
 
     count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulesDeclared(Event):
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTicked(Event):
+    """A tick became a job on time."""
+
+    schedule: str
+    tick: datetime
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleMissed(Event):
+    """Ticks from ``since`` on were missed; ``caught_up`` became jobs, ``cut`` if not all could."""
+
+    schedule: str
+    since: datetime
+    caught_up: int
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSkipped(Event):
+    """A tick was left out, because the job of the one before has not ended."""
+
+    schedule: str
+    job_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSuperseded(Event):
+    """A process that started later declares the schedule differently."""
+
+    schedule: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTroubled(Event):
+    """``schedule`` (None: any) cannot tick for a reason that waiting does not mend."""
+
+    schedule: str | None
+    reason: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

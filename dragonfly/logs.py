@@ -120,6 +120,16 @@ def _circuit(event: e.CircuitOpened) -> str:
     )
 
 
+def _missed(event: e.ScheduleMissed) -> str:
+    what = (
+        f"schedule {event.schedule}: its ticks since {event.since:%Y-%m-%d %H:%M:%S%z} were missed"
+    )
+    if not event.caught_up:
+        return f"{what} and are left out"
+    more = "; there were more, the oldest are left out" if event.cut else ""
+    return f"{what}; {_plural(event.caught_up, 'tick')} caught up{more}"
+
+
 _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
     e.ProcessStarted: ("INFO", _started),
     e.ProcessStopping: (
@@ -208,6 +218,36 @@ _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
     e.JobsForgotten: (
         "INFO",
         lambda v: f"forgot {_plural(v.count, 'job')} that ended long ago",
+    ),
+    e.SchedulesDeclared: (
+        "INFO",
+        lambda v: f"declared {_plural(len(v.names), 'schedule')}: {', '.join(v.names)}",
+    ),
+    e.ScheduleTicked: (
+        "DEBUG",
+        lambda v: f"schedule {v.schedule}: its tick of {v.tick:%H:%M:%S%z} is job {v.job_id}",
+    ),
+    e.ScheduleMissed: ("WARNING", _missed),
+    e.ScheduleSkipped: (
+        "INFO",
+        lambda v: (
+            f"schedule {v.schedule}: a tick is skipped, because job {v.job_id} of the tick before "
+            "has not ended"
+        ),
+    ),
+    e.ScheduleSuperseded: (
+        "INFO",
+        lambda v: (
+            f"schedule {v.schedule}: a process that started later declares it differently; "
+            "what that one says is in force"
+        ),
+    ),
+    e.ScheduleTroubled: (
+        "ERROR",
+        lambda v: (
+            f"{f'schedule {v.schedule}' if v.schedule else 'schedules'}: cannot tick: "
+            f"{v.reason}; next try in {_seconds(v.seconds)}"
+        ),
     ),
     e.ListenerConnected: (
         "INFO",

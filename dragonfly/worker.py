@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from dragonfly.errors import ConfigurationError
 from dragonfly.job import Job, Reject, RetryPolicy
+from dragonfly.schedule import CatchUp, Overlap, Payload, Schedule, declare
 from dragonfly.settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -68,6 +69,7 @@ class Worker:
         self.timeout = timeout
         self.lifespan = lifespan
         self.handlers: dict[str, Handler] = {}
+        self.schedules: dict[str, Schedule] = {}
 
     @property
     def worker_type(self) -> str:
@@ -107,6 +109,53 @@ class Worker:
             return function
 
         return register
+
+    def schedule(
+        self,
+        name: str,
+        cron: str,
+        job_type: str,
+        payload: Any = None,
+        *,
+        timezone: str = "UTC",
+        catch_up: CatchUp = "last",
+        overlap: Overlap | None = None,
+        priority: int = 0,
+        max_attempts: int | None = None,
+    ) -> Schedule:
+        """Enqueue a ``job_type`` job of this worker at every tick of ``cron`` in ``timezone``.
+
+        ``payload`` is a mapping or a pydantic model; a payload type with a field ``tick_at`` is
+        told the tick's time in it. Of missed ticks ``catch_up`` enqueues the last, all (at most
+        1,000) or none. While the job of the tick before has not ended, ``overlap`` skips a tick or
+        queues its job; by default it skips, unless all ticks are to be caught up. ``name`` is
+        unique in the database. Raises ConfigurationError for whatever does not fit.
+        """
+        if name in self.schedules:
+            raise ConfigurationError(f"Worker {self.name!r} has two schedules named {name!r}.")
+        handler = self._handler_for(name, job_type)
+        self.schedules[name] = schedule = declare(
+            name,
+            cron,
+            timezone,
+            job_type,
+            {} if payload is None else payload,
+            Payload(handler.payload_type, handler.decode),
+            catch_up=catch_up,
+            overlap=overlap,
+            priority=priority,
+            max_attempts=max_attempts,
+        )
+        return schedule
+
+    def _handler_for(self, schedule: str, job_type: str) -> Handler:
+        if job_type in self.handlers:
+            return self.handlers[job_type]
+        raise ConfigurationError(
+            f"Schedule {schedule!r} is for {job_type!r} jobs, which worker {self.name!r} does not "
+            f"take; it takes: {', '.join(self.handlers) or 'none'}. "
+            "Declare a schedule below the handler of its jobs."
+        )
 
 
 def _payload_type(function: Callable[..., Any], local_names: dict[str, Any]) -> Any:

@@ -22,6 +22,11 @@ _COMMANDS = {
     "run": ("dragonfly.cli.run", "run", "Run the workers."),
     "enqueue": ("dragonfly.cli.enqueue", "enqueue", "Add a job and print its id."),
     "jobs": ("dragonfly.cli.jobs", "jobs", "Look at jobs, retry or cancel them."),
+    "schedule": (
+        "dragonfly.cli.schedule",
+        "schedule",
+        "Look at schedules, pause or resume them.",
+    ),
     "workers": ("dragonfly.cli.workers", "workers", "Show the workers' heartbeats."),
     "intake": ("dragonfly.cli.intake", "intake", "Load files, see batches, export rejected rows."),
     "watch": ("dragonfly.cli.watch", "watch", "Watch the drop folder for new files."),

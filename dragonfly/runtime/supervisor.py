@@ -36,6 +36,7 @@ from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.signals import stop_on_signals
 from dragonfly.runtime.sweeper import Sweeper
+from dragonfly.runtime.ticker import Ticker
 from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
@@ -80,6 +81,7 @@ class Supervisor:
         self._exit_now = exit_now
         self._started_at = time.monotonic()
         self._refuse_doubles()
+        self._ticker = Ticker(process, self.workers)
 
     def _refuse_doubles(self) -> None:
         owners: dict[str, str] = {}
@@ -104,6 +106,7 @@ class Supervisor:
                 services.start_soon(self._listen)
                 if process.mode is Mode.FOREVER:
                     services.start_soon(Sweeper(process, self.workers).run)
+                    services.start_soon(self._ticker.run)
                 services.start_soon(self._ring_at_stop)
                 services.start_soon(self._leave_the_unstoppable)
                 async with anyio.create_task_group() as alive:

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import database_dsn
 
 EMPTY = """
-TRUNCATE ops.jobs, ops.worker_heartbeats RESTART IDENTITY;
+TRUNCATE ops.jobs, ops.worker_heartbeats, ops.schedules RESTART IDENTITY;
 DELETE FROM ops.migrations;
 INSERT INTO ops.migrations SELECT * FROM public.applied;
 """

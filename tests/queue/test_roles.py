@@ -43,6 +43,8 @@ DIRECT = [
     "TRUNCATE ops.jobs",
     "SELECT * FROM ops.worker_heartbeats",
     "DELETE FROM ops.worker_heartbeats",
+    "SELECT * FROM ops.schedules",
+    "UPDATE ops.schedules SET paused_at = NULL",
     "SELECT * FROM ops.migrations",
     "DELETE FROM ops.migrations",
     "SELECT nextval('ops.jobs_id_seq')",
@@ -156,5 +158,6 @@ async def test_row_level_security_is_on_and_not_forced(session: asyncpg.Connecti
     )
 
     assert [
-        ("jobs", True, False), ("migrations", True, False), ("worker_heartbeats", True, False)
+        ("jobs", True, False), ("migrations", True, False), ("schedules", True, False),
+        ("worker_heartbeats", True, False)
     ] == [tuple(one) for one in rows]  # fmt: skip

@@ -7,11 +7,11 @@ import re
 import asyncpg
 import pytest
 
-from dragonfly.queue import heartbeats, migrate, statements
+from dragonfly.queue import heartbeats, migrate, schedules, statements
 
 TEXTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (statements, heartbeats)
+    for module in (statements, heartbeats, schedules)
     for name, text in vars(module).items()
     if isinstance(text, str) and name.isupper()
 }
