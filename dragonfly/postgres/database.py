@@ -57,22 +57,36 @@ class Database:
         The ``session`` parameters are set where a session is ours, and left alone behind a
         transaction pooler, where they would hit somebody else.
         """
-        conn = await connect(self.dsn, purpose, cached=self.pooling is Pooling.SESSION)
-        if session and self.pooling is Pooling.SESSION:
-            try:
-                await conn.execute("; ".join(f"SET {name} = '{v}'" for name, v in session.items()))
-            except BaseException:
-                conn.terminate()
-                raise
+        conn = await connect(self.dsn, purpose, cached=self.keeps_sessions)
+        try:
+            await self._set(conn, session or {})
+        except BaseException:
+            conn.terminate()
+            raise
         return conn
+
+    @property
+    def keeps_sessions(self) -> bool:
+        """A session is ours until we close it: what is SET there stays, and hits nobody else."""
+        return self.pooling is Pooling.SESSION
+
+    async def _set(self, conn: Connection, session: Mapping[str, str]) -> None:
+        if session and self.keeps_sessions:
+            await conn.execute("; ".join(f"SET {name} = '{v}'" for name, v in session.items()))
 
     @asynccontextmanager
     async def pool(
-        self, size: int, log_in: Callable[..., Coroutine[Any, Any, Connection]] = asyncpg.connect
+        self,
+        size: int,
+        log_in: Callable[..., Coroutine[Any, Any, Connection]] = asyncpg.connect,
+        session: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Pool]:
         """Connections that handlers share; opened when first needed, so a start needs none.
 
-        ``log_in`` stands in for ``asyncpg.connect``.
+        ``log_in`` stands in for ``asyncpg.connect``. Between two loans an open transaction is
+        rolled back and listeners are removed, but nothing is sent: what a handler SETs for the
+        session stays, and so do its session locks (a reset would cost a fifth of a short
+        transaction, benchmark W2T).
         """
         pool = await asyncpg.create_pool(
             self.dsn,
@@ -80,7 +94,9 @@ class Database:
             max_size=size,
             timeout=CONNECT_SECONDS,
             connect=log_in,
-            **_options("jobs", cached=self.pooling is Pooling.SESSION),
+            init=lambda conn: self._set(conn, session or {}),
+            reset=_leave_alone,
+            **_options("jobs", cached=self.keeps_sessions),
         )
         try:
             yield pool
@@ -89,6 +105,10 @@ class Database:
                 with anyio.move_on_after(CLOSE_SECONDS):
                     await pool.close()
                 pool.terminate()
+
+
+async def _leave_alone(_conn: object) -> None:
+    """What the pool does by itself is enough."""
 
 
 def _options(purpose: str, *, cached: bool) -> dict[str, Any]:

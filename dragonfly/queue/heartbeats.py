@@ -37,6 +37,14 @@ class Heartbeat:
     job_types: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What the database said to a heartbeat: its time, and whether some job's lease ran out."""
+
+    at: datetime
+    lapsed: bool
+
+
 _BEAT = """
 INSERT INTO ops.worker_heartbeats AS h (
        worker_id, worker_type, status, hostname, pid, version, consecutive_failures, reason,
@@ -46,7 +54,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timest
    SET status = excluded.status, consecutive_failures = excluded.consecutive_failures,
        reason = excluded.reason, running_jobs = excluded.running_jobs,
        last_heartbeat_at = excluded.last_heartbeat_at
-RETURNING last_heartbeat_at
+RETURNING last_heartbeat_at,
+          EXISTS (SELECT FROM ops.jobs j
+                   WHERE j.status = 'processing'
+                     AND j.locked_until < (SELECT clock_timestamp())) AS lapsed
 """
 
 _PRUNE = """
@@ -58,9 +69,9 @@ DELETE FROM ops.worker_heartbeats
 """
 
 
-async def beat(conn: Connection, heartbeat: Heartbeat) -> datetime:
-    """Write the row of this start of the worker; returns the database's time."""
-    now: datetime = await conn.fetchval(
+async def beat(conn: Connection, heartbeat: Heartbeat) -> Beat:
+    """Write the row of this start of the worker."""
+    (row,) = await conn.fetch(
         _BEAT,
         heartbeat.worker_id,
         heartbeat.worker_type,
@@ -73,7 +84,7 @@ async def beat(conn: Connection, heartbeat: Heartbeat) -> datetime:
         heartbeat.running_jobs,
         heartbeat.job_types,
     )
-    return now
+    return Beat(row["last_heartbeat_at"], row["lapsed"])
 
 
 async def prune(conn: Connection) -> None:

@@ -14,22 +14,24 @@ from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
 from dragonfly.postgres.transactions import transaction
 from dragonfly.queue import store
+from dragonfly.runtime.process import JOB_SESSION, Process
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
-    from asyncpg import Connection, Pool
+    from asyncpg import Connection
 
-IDLE_IN_TRANSACTION_SECONDS = 60.0
-_IDLE_LIMIT = "SELECT set_config('idle_in_transaction_session_timeout', $1, true)"
+_SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
 class WorkerDesk:
     """Serves the jobs of one worker from the pool; the desk of ``Job.desk``."""
 
-    def __init__(self, pool: Pool, resources: Any, slots: int) -> None:
-        self._pool = pool
+    def __init__(self, process: Process, resources: Any, slots: int) -> None:
+        self._pool = process.pool
         self._resources = resources
         self._threads = anyio.CapacityLimiter(slots)
+        # where sessions are our own, the pool has set it for good
+        self._set_local = {} if process.database.keeps_sessions else JOB_SESSION
 
     def open(self, handler: Handler, claim: Claim) -> Job[Any]:
         """The job as its handler sees it; Reject for a payload that does not fit."""
@@ -48,8 +50,8 @@ class WorkerDesk:
             raise JobMisuse("the job is finished; its handler has nothing left to write.")
         async with self._connection() as conn:
             async with transaction(conn, fence=lambda: _finish_or_fence(conn, job)):
-                # a process that is frozen here must not hold its locks for ever
-                await conn.execute(_IDLE_LIMIT, str(int(IDLE_IN_TRANSACTION_SECONDS * 1000)))
+                for name, value in self._set_local.items():
+                    await conn.execute(_SET_LOCAL, name, value)
                 job.connection, job.completion = conn, None
                 try:
                     yield conn

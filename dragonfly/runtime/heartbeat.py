@@ -12,7 +12,7 @@ from dragonfly import __version__
 from dragonfly.events import JobsRescued
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import heartbeats, store
-from dragonfly.queue.heartbeats import Heartbeat, WorkerStatus
+from dragonfly.queue.heartbeats import Beat, Heartbeat, WorkerStatus
 from dragonfly.runtime.loop import WorkerLoop
 from dragonfly.runtime.process import Process
 
@@ -66,8 +66,7 @@ class Pulse:
             lost = await self._renew(conn, loop)
             health = loop.health
             row = self._row(loop, health.status, health.reason)
-            now = await heartbeats.beat(conn, row)
-            await self._rescuer.renewed(conn, now)
+            await self._rescuer.renewed(conn, await heartbeats.beat(conn, row))
         if lost:
             loop.lose(lost)
         loop.give_back_the_late()
@@ -110,23 +109,24 @@ class Rescuer:
         self._process = process
         self._since: datetime | None = None
         self._last: datetime | None = None
-        self._rescued: datetime | None = None
         self._pruned: datetime | None = None
 
-    async def renewed(self, conn: Connection, now: datetime) -> None:
-        """A renewal succeeded at ``now``; rescue if that was long enough so."""
-        settings = self._process.settings
+    async def renewed(self, conn: Connection, beat: Beat) -> None:
+        """A renewal succeeded; rescue, if that has been so for long enough and there is cause."""
+        settings, now = self._process.settings, beat.at
         lease = timedelta(seconds=settings.lease_seconds)
         if self._last is None or self._since is None or now - self._last > lease / 2:
             self._since = now
         self._last = now
-        pause = timedelta(seconds=settings.heartbeat_seconds * 0.9)
-        if now - self._since < lease or (self._rescued and now - self._rescued < pause):
+        if now - self._since < lease:
             return
-        self._rescued = now
-        rescued = await store.rescue(conn, settings.crash_budget)
-        if rescued.returned or rescued.failed:
-            self._process.events.emit(JobsRescued(rescued.returned, rescued.failed))
+        if beat.lapsed:
+            await self._rescue(conn)
         if self._pruned is None or now - self._pruned > PRUNE_EVERY:
             self._pruned = now
             await heartbeats.prune(conn)
+
+    async def _rescue(self, conn: Connection) -> None:
+        rescued = await store.rescue(conn, self._process.settings.crash_budget)
+        if rescued.returned or rescued.failed:
+            self._process.events.emit(JobsRescued(rescued.returned, rescued.failed))

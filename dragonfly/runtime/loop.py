@@ -89,7 +89,7 @@ class WorkerLoop:
                 if lifespan
                 else None
             )
-            desk = WorkerDesk(self.process.pool, resources, self.worker.concurrency)
+            desk = WorkerDesk(self.process, resources, self.worker.concurrency)
             self._slots = [
                 Slot(self.worker, desk, self._deadlines, self)
                 for _ in range(self.worker.concurrency)

@@ -29,6 +29,8 @@ STATEMENT_SECONDS = 10.0
 # Where sessions are our own: the queue's few statements are planned once (planning a claim takes as
 # long as running it), never compiled, and never wait long for a row that somebody has locked.
 _QUEUE_SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off", "lock_timeout": "1s"}
+# a process that is frozen inside a job's transaction must not hold its locks for ever
+JOB_SESSION = {"idle_in_transaction_session_timeout": "60s"}
 
 
 class Mode(Enum):
@@ -131,7 +133,7 @@ async def open_process(
     patience = min(STATEMENT_SECONDS, settings.lease_seconds / 4)
     claims, finishes = line("claim", STATEMENT_SECONDS), line("finish", STATEMENT_SECONDS)
     heartbeats = line("heartbeat", patience)
-    async with database.pool(settings.pool_size, log_in) as pool:
+    async with database.pool(settings.pool_size, log_in, JOB_SESSION) as pool:
         try:
             yield Process(
                 settings, database, pool, claims, finishes, heartbeats, logins, events, mode

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -11,8 +14,9 @@ import pytest
 from pydantic import BaseModel
 
 from dragonfly.errors import UnfitValue
+from dragonfly.queue import store
 from dragonfly.queue.store import enqueue, enqueue_many
-from tests.queue.rows import another, put, row
+from tests.queue.rows import another, listening, put, row
 
 WHEN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 CORRELATION = uuid.UUID("6f1c0c36-9d5b-4f0e-8f67-3f0a3c2d9b11")
@@ -252,3 +256,52 @@ async def test_a_later_run_at_does_not_bend(conn: asyncpg.Connection) -> None:
     job_id = await enqueue(conn, "greet", {}, run_at=at)
 
     assert at == (await given(conn, job_id))["run_at"]
+
+
+async def test_many_are_copied_with_every_option(conn: asyncpg.Connection) -> None:
+    """Enough to be copied, they have ids in the order of the payloads, and all that was asked."""
+    run_at = datetime(2031, 5, 6, 7, 8, tzinfo=UTC)
+    correlation = uuid.uuid4()
+
+    ids = await enqueue_many(
+        conn,
+        "greet",
+        [{"n": n} for n in range(store.COPY_ROWS)],
+        run_at=run_at,
+        priority=-3,
+        max_attempts=2,
+        correlation_id=correlation,
+        parent_id=7,
+    )
+
+    rows = await conn.fetch("SELECT * FROM ops.jobs ORDER BY id")
+    assert ids == [row["id"] for row in rows]
+    assert [f'{{"n": {n}}}' for n in range(store.COPY_ROWS)] == [row["payload"] for row in rows]
+    assert {(run_at, -3, 2, correlation, 7)} == {
+        (r["run_at"], r["priority"], r["max_attempts"], r["correlation_id"], r["parent_id"])
+        for r in rows
+    }
+
+
+async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.Connection) -> None:
+    """Copied jobs ring the workers, once, at the caller's commit; a rollback leaves none."""
+    payloads: list[dict[str, int]] = [{}] * store.COPY_ROWS
+    async with listening(dsn, store.JOBS_CHANNEL) as heard:
+        with contextlib.suppress(ZeroDivisionError):
+            async with conn.transaction():
+                await enqueue_many(conn, "greet", payloads)
+                raise ZeroDivisionError
+        async with conn.transaction():
+            await enqueue_many(conn, "stamp", payloads)
+
+    assert [(store.JOBS_CHANNEL, "stamp")] == heard
+    assert store.COPY_ROWS == await conn.fetchval("SELECT count(*) FROM ops.jobs")
+
+
+async def test_payloads_may_hold_what_pydantic_writes(conn: asyncpg.Connection) -> None:
+    """Dates, UUIDs, decimals and models in a payload are written as pydantic writes them."""
+    key = uuid.UUID(int=5)
+    await enqueue(conn, "greet", {"on": date(2026, 1, 2), "key": key, "sum": Decimal("1.50")})
+
+    payload = json.loads(await conn.fetchval("SELECT payload FROM ops.jobs"))
+    assert {"on": "2026-01-02", "key": str(key), "sum": "1.50"} == payload

@@ -109,7 +109,7 @@ async def test_a_beat_moves_one_row(conn: asyncpg.Connection) -> None:
         running_jobs=3,
     )
 
-    at = await heartbeats.beat(conn, later)
+    at = (await heartbeats.beat(conn, later)).at
 
     found = await conn.fetchrow(
         "SELECT status, consecutive_failures, reason, running_jobs, last_heartbeat_at = $1,"
