@@ -9,6 +9,8 @@ from typing import Any
 
 from benchmarks.peers import DRAGONFLY
 
+_RATIO = "Dragonfly is better by"
+
 
 @dataclass(frozen=True, slots=True)
 class Metric:
@@ -31,15 +33,17 @@ class Figures:
 
     def lines(self) -> Iterator[str]:
         """One table a metric, the best first."""
+        wide = max((len(metric.title) for metric in self.values), default=0) + 1
         for metric, rows in self.values.items():
             yield ""
-            yield f"{metric.title:<44} {'median':>9}   {'min .. max':<20} Dragonfly is better by"
+            yield f"{metric.title:<{wide}} {'median':>9}   {'min .. max':<20} {_RATIO}"
             ranked = sorted(rows.items(), key=lambda row: statistics.median(row[1]))
             for name, values in reversed(ranked) if metric.more_is_better else ranked:
                 form = metric.form.format
                 span = f"{form(min(values))} .. {form(max(values))}"
                 median = form(statistics.median(values))
-                yield f"  {name:<42} {median:>9}   {span:<20} {_better_by(metric, rows, name)}"
+                ratio = _better_by(metric, rows, name)
+                yield f"  {name:<{wide - 2}} {median:>9}   {span:<20} {ratio}"
 
     def as_json(self) -> list[dict[str, Any]]:
         """Plain values for ``--json``."""

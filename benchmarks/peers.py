@@ -23,7 +23,9 @@ class Peer:
     """One contestant; ``unfinished`` is a query that is true while a job of the work is left.
 
     Slow ones drain a ``slow``-th of the jobs that the others do, and without settings of the user's
-    an ``untouched``-th; 0 stands for those that poll then, a job or so each time.
+    an ``untouched``-th; 0 stands for those that poll then, a job or so each time. ``tables`` names
+    the contestant whose tables it uses, if they are not its own. ``ended`` is SQL that adds
+    ``{count}`` finished jobs, where they stay in the table that claims read.
     """
 
     name: str
@@ -33,17 +35,46 @@ class Peer:
     unfinished: str
     slow: int = 1
     untouched: int = 50
+    tables: str | None = None
+    ended: str = ""
 
 
 DRAGONFLY = "dragonfly"
 BARE = "bare"
-_OPS_JOBS = "SELECT EXISTS (SELECT FROM ops.jobs WHERE status IN ('pending', 'processing'))"
+# the newest first: they are finished last, and the whole table is looked through only once
+_OPS_JOBS = """
+SELECT CASE WHEN EXISTS (SELECT FROM (SELECT status FROM ops.jobs ORDER BY id DESC LIMIT 1000) AS j
+                          WHERE status IN ('pending', 'processing')) THEN true
+            ELSE EXISTS (SELECT FROM ops.jobs WHERE status IN ('pending', 'processing')) END
+"""
+_OPS_ENDED = """
+INSERT INTO ops.jobs (job_type, payload, status, attempts, locked_by, locked_at, finished_at)
+SELECT 'bench', jsonb_build_object('n', n, 'padding', repeat('x', 80)), 'completed', 1, 'bench',
+       now(), now()
+  FROM generate_series(1, {count}) AS n
+"""
+_PG_BOSS_ENDED = """
+INSERT INTO pgboss.job (name, data, state, started_on, completed_on, policy)
+SELECT queue.name, jsonb_build_object('n', n, 'padding', repeat('x', 80)), 'completed',
+       now(), now(), queue.policy
+  FROM pgboss.queue, generate_series(1, {count}) AS n
+ WHERE queue.name = 'bench'
+"""
 
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer(DRAGONFLY, Home.OURS, "dragonfly", (), _OPS_JOBS, untouched=1),
-        Peer(BARE, Home.OURS, "bare", (), _OPS_JOBS, untouched=0),
+        Peer(DRAGONFLY, Home.OURS, "dragonfly", (), _OPS_JOBS, untouched=1, ended=_OPS_ENDED),
+        Peer(
+            BARE,
+            Home.OURS,
+            "bare",
+            (),
+            _OPS_JOBS,
+            untouched=0,
+            tables=DRAGONFLY,
+            ended=_OPS_ENDED,
+        ),
         Peer(
             "graphile-worker",
             Home.NODE,
@@ -59,6 +90,7 @@ PEERS = {
             ("pg-boss@12.38.0",),
             "SELECT EXISTS (SELECT FROM pgboss.job WHERE name = 'bench' AND state < 'completed')",
             untouched=0,
+            ended=_PG_BOSS_ENDED,
         ),
         Peer(
             "pgqueuer",

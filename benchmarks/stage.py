@@ -27,6 +27,19 @@ class Stage:
         """The address of another database of this server."""
         return urlunsplit(urlsplit(self.dsn)._replace(path=f"/{database}"))
 
+    async def forget_the_disk(self) -> None:
+        """Wait for no disk any more: for a trial, whose figures count for nothing."""
+        await self.admin.execute("ALTER SYSTEM SET fsync = off")
+        await self.admin.execute("SELECT pg_reload_conf()")
+
+    @asynccontextmanager
+    async def new_template(self, name: str, base: str = "template1") -> AsyncIterator[str]:
+        """The address of a database to fill: a template once the block has ended well."""
+        await self.admin.execute(f'CREATE DATABASE "{name}" TEMPLATE "{base}"')
+        yield self.address(name)
+        await self.vacuum(name)
+        self.templates.add(name)
+
     @asynccontextmanager
     async def copy_of(self, template: str) -> AsyncIterator[str]:
         """The name of a database that is a copy of ``template`` while the block runs.

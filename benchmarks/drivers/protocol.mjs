@@ -9,7 +9,8 @@ export const OTHER_TYPE = 'bench_other'
 export const DAY = 86_400_000
 export const require = createRequire(`${process.env.BENCH_PACKAGES}/`)
 
-const BULK = 1000
+// a planned batch ends when its last job has been due for so long
+const BATCH_REST = 100
 const now = () => process.hrtime.bigint()
 const seconds = (start) => Number(now() - start) / 1e9
 
@@ -22,8 +23,10 @@ export const say = (values) =>
 export async function run(contestant) {
   const [command, dsn, json] = process.argv.slice(2)
   const options = {
-    count: 0, tuned: true, padding: 80, kind: 'now', step: 1, every: 0.02, ...JSON.parse(json)
+    count: 0, tuned: true, padding: 80, kind: 'now', bulk: 1000, step: 1, every: 0.02, offsets: [],
+    batch: 1, ...JSON.parse(json)
   }
+  options.jobType = options.kind === 'other' ? OTHER_TYPE : JOB_TYPE
   await contestant.open(dsn, options)
   await COMMANDS[command](contestant, options)
   if (command !== 'work') process.stdout.write('', () => process.exit(0))
@@ -39,8 +42,8 @@ const COMMANDS = {
   async fill(contestant, options) {
     const payloads = Array.from({ length: options.count }, (_, n) => payload(n, options))
     const start = now()
-    for (let first = 0; first < options.count; first += BULK) {
-      await contestant.addMany(payloads.slice(first, first + BULK), options.kind)
+    for (let first = 0; first < options.count; first += options.bulk) {
+      await contestant.addMany(payloads.slice(first, first + options.bulk), options.kind)
     }
     say({ seconds: seconds(start) })
   },
@@ -51,6 +54,18 @@ const COMMANDS = {
     for (let n = 0; n < options.count; n++) await contestant.add(payload(n, options))
     say({ seconds: seconds(start) })
   },
+  async crowd(contestant, options) {
+    const each = Math.floor(options.count / options.connections)
+    const add = async (count) => {
+      for (let n = 0; n < count; n++) await contestant.add(payload(n, options))
+    }
+    const all = (count) => Promise.all(Array.from({ length: options.connections }, () => add(count)))
+    // the pool opens its connections
+    await all(1)
+    const start = now()
+    await all(each)
+    say({ seconds: seconds(start), added: each * options.connections })
+  },
   async ring(contestant, options) {
     const returned = []
     for (let n = 0; n < options.count; n++) {
@@ -60,6 +75,21 @@ const COMMANDS = {
       await sleep(Math.max(0, 1000 * (options.every - seconds(start))))
     }
     say({ returned })
+  },
+  async plan(contestant, options) {
+    const due = []
+    for (let first = 0; first < options.offsets.length; first += options.batch) {
+      const begin = Date.now()
+      const times = options.offsets
+        .slice(first, first + options.batch)
+        .map((offset) => begin + Math.round(offset * 1000))
+      for (let n = 0; n < times.length; n++) {
+        await contestant.addAt(payload(first + n, options), new Date(times[n]))
+      }
+      due.push(...times.map((time) => time / 1000))
+      await sleep(Math.max(...times) + BATCH_REST - Date.now())
+    }
+    say({ due })
   },
   async work(contestant, options) {
     const lines = createInterface({ input: process.stdin })

@@ -1,10 +1,11 @@
 """What every driver answers: ``driver COMMAND DSN OPTIONS``, JSON lines on standard output.
 
-``create`` lays the tables; ``fill`` adds many jobs by 1,000 and ``ones`` one by one, and both say
-the seconds they took; ``ring`` adds one every so often and says when each call returned; ``work``
-says that it is ready, waits for a line, and works until its standard input closes. Times are
-nanoseconds of the monotonic clock, which all processes of a machine share. Standard library only,
-for it runs in each rival's own environment.
+``create`` lays the tables; ``fill`` adds many jobs in bulk, ``ones`` one by one and ``crowd`` one
+by one from several connections, and all say the seconds they took; ``ring`` adds one every so often
+and says when each call returned; ``plan`` adds batches of jobs that become due later and says when.
+``work`` says that it is ready, waits for a line, and works until its standard input closes. Times
+are nanoseconds of the monotonic clock, which all processes of a machine share, but for ``due``,
+which is seconds of wall time. Standard library only, for it runs in each rival's own environment.
 """
 
 from __future__ import annotations
@@ -16,31 +17,54 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 JOB_TYPE = "bench"
 OTHER_TYPE = "bench_other"
-BULK = 1000
+THIRD_TYPE = "bench_third"
+# the table that jobs of W2T write to, and what they write
+EFFECTS = "CREATE TABLE public.effects (n bigint)"
+EFFECT = "INSERT INTO public.effects (n) VALUES ($1)"
+# a planned batch ends when its last job has been due for so long
+BATCH_REST_SECONDS = 0.1
 
 Payload = dict[str, Any]
 Handle = Callable[[Payload], None]
+Add = Callable[[Payload], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """One command's parameters; ``padding`` is in bytes, ``every`` in seconds."""
+    """One command's parameters; ``padding`` is in bytes, ``every`` and ``offsets`` in seconds."""
 
     count: int = 0
     # whether the contestant runs with its best settings or untouched
     tuned: bool = True
     slots: int | None = None
     padding: int = 80
-    # now, later (a day ahead), or other (of a type that no worker takes)
+    # now, later (a day ahead), or other (of another type); a worker of kind other takes that type
     kind: str = "now"
+    bulk: int = 1000
     step: int = 1
     stamps: bool = False
     every: float = 0.02
+    connections: int = 0
+    # when the jobs of each batch are due, counted from the batch's begin
+    offsets: list[float] = field(default_factory=list)
+    batch: int = 1
+    # whether due times matter: then even those that find them only by polling look often
+    timely: bool = False
+    # Dragonfly's alone: workers in the process, seconds that completed jobs stay
+    workers: int = 1
+    keep_seconds: float | None = None
+    # Dragonfly's and bare's: how many jobs at once write in a transaction that finishes them
+    transactions: int = 0
+
+    @property
+    def job_type(self) -> str:
+        """What is added, or taken."""
+        return OTHER_TYPE if self.kind == "other" else JOB_TYPE
 
 
 class Contestant(Protocol):
@@ -54,6 +78,12 @@ class Contestant(Protocol):
 
     async def add(self, payload: Payload) -> None:
         """Enqueue one job in a transaction of its own."""
+
+    async def add_at(self, payload: Payload, run_at: float) -> None:
+        """Enqueue one job that is due at ``run_at``, in seconds of wall time."""
+
+    async def lanes(self, count: int) -> Sequence[Add]:
+        """So many ways to enqueue one job, each with a connection of its own."""
 
     async def add_many(self, payloads: Sequence[Payload], kind: str) -> None:
         """Enqueue many jobs the fastest public way."""
@@ -89,7 +119,9 @@ async def _carry_out(contestant: Contestant, command: str, dsn: str, options: Op
         "create": _create,
         "fill": _fill,
         "ones": _ones,
+        "crowd": _crowd,
         "ring": _ring,
+        "plan": _plan,
         "work": _work,
     }
     await contestant.open(dsn, options)
@@ -106,8 +138,8 @@ async def _create(contestant: Contestant, options: Options) -> None:
 async def _fill(contestant: Contestant, options: Options) -> None:
     payloads = [_payload(n, options) for n in range(options.count)]
     start = time.monotonic()
-    for first in range(0, options.count, BULK):
-        await contestant.add_many(payloads[first : first + BULK], options.kind)
+    for first in range(0, options.count, options.bulk):
+        await contestant.add_many(payloads[first : first + options.bulk], options.kind)
     say(seconds=time.monotonic() - start)
 
 
@@ -120,6 +152,20 @@ async def _ones(contestant: Contestant, options: Options) -> None:
     say(seconds=time.monotonic() - start)
 
 
+async def _crowd(contestant: Contestant, options: Options) -> None:
+    lanes = await contestant.lanes(options.connections)
+    each = options.count // len(lanes)
+
+    async def add(lane: Add, count: int) -> None:
+        for n in range(count):
+            await lane(_payload(n, options))
+
+    await asyncio.gather(*(add(lane, 1) for lane in lanes))
+    start = time.monotonic()
+    await asyncio.gather(*(add(lane, each) for lane in lanes))
+    say(seconds=time.monotonic() - start, added=each * len(lanes))
+
+
 async def _ring(contestant: Contestant, options: Options) -> None:
     returned: list[int] = []
     for n in range(options.count):
@@ -128,6 +174,19 @@ async def _ring(contestant: Contestant, options: Options) -> None:
         returned.append(time.monotonic_ns())
         await asyncio.sleep(max(0.0, due - time.monotonic()))
     say(returned=returned)
+
+
+async def _plan(contestant: Contestant, options: Options) -> None:
+    due: list[float] = []
+    for first in range(0, len(options.offsets), options.batch):
+        # whole milliseconds: all contestants can keep those, but for SAQ
+        begin = round(time.time(), 3)
+        times = [begin + offset for offset in options.offsets[first : first + options.batch]]
+        for n, run_at in enumerate(times, first):
+            await contestant.add_at(_payload(n, options), run_at)
+        due += times
+        await asyncio.sleep(max(times) + BATCH_REST_SECONDS - time.time())
+    say(due=due)
 
 
 async def _work(contestant: Contestant, options: Options) -> None:

@@ -1,0 +1,52 @@
+"""Takes every contestant through every work, round by round."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from benchmarks.bench import Bench
+from benchmarks.peers import PEERS, Peer
+from benchmarks.running import Broken
+from benchmarks.works import TOGETHER, WORKS, Work
+
+RUN_SECONDS = 600.0
+
+
+async def attempt(bench: Bench, work: Work, peer: Peer) -> str | None:
+    """Do one work once; the sentence that says why it failed, or None."""
+    try:
+        async with asyncio.timeout(RUN_SECONDS):
+            await work(bench, peer)
+    except Broken as broken:
+        return f"{work.__name__}: {broken}"
+    except TimeoutError:
+        return f"{work.__name__}: {peer.name} took more than {RUN_SECONDS:.0f} s"
+    return None
+
+
+async def run(
+    bench: Bench, names: list[str], works: list[str], rounds: int, tell: Callable[[str], None]
+) -> None:
+    """Each round takes every contestant through every work, so that drift hits all alike.
+
+    Those that idle do so at the same time, each in a database of its own.
+    """
+    broken: set[tuple[Work, str]] = set()
+    for number in range(rounds):
+        for work in (WORKS[name] for name in works):
+            peers = [PEERS[name] for name in names if (work, name) not in broken]
+            began = time.monotonic()
+            if work in TOGETHER:
+                for peer in peers:
+                    await bench.template(peer)
+                told = await asyncio.gather(*(attempt(bench, work, peer) for peer in peers))
+            else:
+                told = [await attempt(bench, work, peer) for peer in peers]
+            for peer, sentence in zip(peers, told, strict=True):
+                if sentence:
+                    broken.add((work, peer.name))
+                    tell(sentence)
+            took = time.monotonic() - began
+            tell(f"round {number + 1}: {work.__name__} {took:.0f} s, load {bench.stage.load():.1f}")
