@@ -27,6 +27,7 @@ _COMMANDS = {
         "schedule",
         "Look at schedules, pause or resume them.",
     ),
+    "queue": ("dragonfly.cli.queue", "queue", "See how the queue does as a whole."),
     "workers": ("dragonfly.cli.workers", "workers", "Show the workers' heartbeats."),
     "intake": ("dragonfly.cli.intake", "intake", "Load files, see batches, export rejected rows."),
     "watch": ("dragonfly.cli.watch", "watch", "Watch the drop folder for new files."),

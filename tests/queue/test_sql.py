@@ -7,11 +7,11 @@ import re
 import asyncpg
 import pytest
 
-from dragonfly.queue import heartbeats, migrate, schedules, statements
+from dragonfly.queue import bloat, claiming, heartbeats, migrate, schedules, statements, stats
 
 TEXTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (statements, heartbeats, schedules)
+    for module in (statements, claiming, heartbeats, schedules, stats, bloat)
     for name, text in vars(module).items()
     if isinstance(text, str) and name.isupper()
 }
@@ -19,7 +19,7 @@ TEXTS = {
 
 def test_all_are_found() -> None:
     """The list that the other tests go by is not empty, and knows both modules."""
-    assert {"statements.CLAIM", "statements.RESCUE", "heartbeats._BEAT"} <= TEXTS.keys()
+    assert {"claiming.CLAIM", "statements.RESCUE", "heartbeats._BEAT"} <= TEXTS.keys()
 
 
 @pytest.mark.parametrize("name", TEXTS)
