@@ -6,16 +6,50 @@ and answer the columns of ``job.Claim``, in its order.
 
 from __future__ import annotations
 
-# $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement, $6 the job
-# claimed last, or null.
-# What is due of the highest priority there is: all that a busy worker or a lone job needs, at half
+# $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement.
+# What is due of the highest priority there is: all that a lone job or a busy worker needs, at half
 # the cost of the whole queue (benchmark W4). Fewer rows than asked for say nothing about the rest.
-# start: going on behind the job claimed last passes over what is dead in the index before it, which
-#   a pinned horizon may keep there for hours (benchmark W6); what has come to stand before it since
-#   is for a claim without $6. A volatile bound on run_at serves as an index bound only below an
-#   equal priority.
+# A volatile bound on run_at serves as an index bound only below an equal priority.
 # relaxed: a claim lost in a crash of the server is only claimable again, so it need not be durable.
 CLAIM_HEAD = """
+WITH ready AS MATERIALIZED (
+    SELECT due.id
+      FROM unnest($1::text[]) AS wanted (job_type) CROSS JOIN LATERAL (
+           SELECT j.id, j.run_at FROM ops.jobs j
+            WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+              AND j.priority = (
+                  SELECT max(first.priority)
+                    FROM unnest($1::text[]) AS each (job_type) CROSS JOIN LATERAL (
+                         SELECT k.priority FROM ops.jobs k
+                          WHERE k.job_type = each.job_type AND k.status = 'pending'
+                            AND k.crashes = 0
+                          ORDER BY k.priority DESC LIMIT 1) AS first)
+              AND j.run_at <= (SELECT clock_timestamp())
+            ORDER BY j.run_at, j.id
+            LIMIT $2
+              FOR UPDATE SKIP LOCKED) AS due
+     ORDER BY due.run_at, due.id
+     LIMIT $2
+), relaxed AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+), claimed AS (
+    UPDATE ops.jobs
+       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
+           locked_at = clock_timestamp(),
+           locked_until = clock_timestamp() + make_interval(secs => $4)
+     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
+    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+              checkpoint, run_at
+)
+SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+       checkpoint
+  FROM claimed ORDER BY run_at, id
+"""
+
+# The same, going on behind the job claimed last ($6): it passes over what is dead in the index
+# before that, which a pinned horizon may keep there for hours (benchmark W6), and over what has come
+# to stand there since. A higher priority still comes first.
+CLAIM_BEHIND = """
 WITH last AS MATERIALIZED (
     SELECT j.priority, j.run_at, j.id
       FROM ops.jobs j WHERE j.id = $6 AND j.status <> 'pending'

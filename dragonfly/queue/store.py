@@ -169,7 +169,11 @@ async def claim_head(
     Fewer than that say nothing about the rest of the queue: ask ``claim``. ``behind`` a job claimed
     shortly before, it passes over what has come to stand in front of that job since.
     """
-    rows = await conn.fetch(claiming.CLAIM_HEAD, job_types, limit, locked_by, lease, token, behind)
+    options = (job_types, limit, locked_by, lease, token)
+    if behind is None:
+        rows = await conn.fetch(claiming.CLAIM_HEAD, *options)
+    else:
+        rows = await conn.fetch(claiming.CLAIM_BEHIND, *options, behind)
     return list(map(Claim._make, rows))
 
 

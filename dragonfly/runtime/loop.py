@@ -37,6 +37,7 @@ TURNS_BETWEEN_YIELDS = 64
 UNCANCELLABLE_SECONDS = 5.0
 # somebody else is claiming what is due: look again soon, not at once
 CONTENDED_SECONDS = 0.02
+AGAIN_SECONDS = 0.001
 
 
 class WorkerLoop:
@@ -165,7 +166,9 @@ class WorkerLoop:
     def _sleep_seconds(self, claimed: Claimed) -> float:
         waits = [self.process.settings.poll_seconds]
         if claimed.due_in is not None:
-            waits.append(claimed.due_in if claimed.due_in > 0 else CONTENDED_SECONDS)
+            # due long since: others are claiming it; due just now: it became so during the look
+            others = claimed.due_in < -CONTENDED_SECONDS
+            waits.append(CONTENDED_SECONDS if others else max(claimed.due_in, AGAIN_SECONDS))
         probe = self.health.next_probe_in(self.ledger.held)
         if probe is not None:
             waits.append(probe)

@@ -20,7 +20,7 @@ MANY = 100_000
 HELD = 2_000
 
 # ended; scheduled in front of what is due (higher priority, and the same); scheduled behind; due;
-# due of a type of its own; held by a living process and by a dead one; and what somebody else's types have
+# due of a type of its own; held by a living process and by a dead one; and what others' types have
 SEED = f"""
 ALTER TABLE ops.jobs DISABLE TRIGGER ring_workers;
 INSERT INTO ops.jobs (job_type, status, finished_at, attempts, locked_by)
@@ -71,14 +71,14 @@ TOKENS = "array_fill(7::bigint, ARRAY[200])"
 CASES: dict[str, tuple[str, str, int]] = {
     "claim one": (claiming.CLAIM, f"{TYPES}, 1, 'me', 60, 5", 150),
     "claim fifty": (claiming.CLAIM, f"{TYPES}, 50, 'me', 60, 5", 1_500),
-    "claim one at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 1, 'me', 60, 5, null", 60),
-    "claim fifty at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 50, 'me', 60, 5, null", 1_500),
+    "claim one at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 1, 'me', 60, 5", 60),
+    "claim fifty at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 50, 'me', 60, 5", 1_500),
     "claim behind the last": (
-        claiming.CLAIM_HEAD,
+        claiming.CLAIM_BEHIND,
         "ARRAY['soon'], 50, 'me', 60, 5, {ended}",
         1_500,
     ),
-    "claim nothing at the head": (claiming.CLAIM_HEAD, f"{TYPES}, 50, 'me', 60, 5, null", 60),
+    "claim nothing at the head": (claiming.CLAIM_HEAD, f"{TYPES}, 50, 'me', 60, 5", 60),
     "claim nothing": (claiming.CLAIM, "ARRAY['later'], 50, 'me', 60, 5", 60),
     "claim no suspect": (claiming.CLAIM_SUSPECT, "ARRAY['later'], 'me', 60, 5", 20),
     "claim a suspect": (claiming.CLAIM_SUSPECT, f"{TYPES}, 'me', 60, 5", 20),
