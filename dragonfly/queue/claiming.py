@@ -47,8 +47,8 @@ SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, corre
 """
 
 # The same, going on behind the job claimed last ($6): it passes over what is dead in the index
-# before that, which a pinned horizon may keep there for hours (benchmark W6), and over what has come
-# to stand there since. A higher priority still comes first.
+# before that, which a pinned horizon may keep there for hours (benchmark W6), and over what has
+# come to stand there since. A higher priority still comes first.
 CLAIM_BEHIND = """
 WITH last AS MATERIALIZED (
     SELECT j.priority, j.run_at, j.id

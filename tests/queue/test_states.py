@@ -19,7 +19,8 @@ async def test_state(conn: asyncpg.Connection, status: str) -> None:
         try:
             await conn.execute(
                 "INSERT INTO ops.jobs (job_type, status, lock_token, locked_until, finished_at)"
-                " VALUES ('greet', $1, $2, CASE WHEN $3 THEN now() END, CASE WHEN $4 THEN now() END)",
+                " SELECT 'greet', $1, $2, CASE WHEN $3 THEN now() END,"
+                "        CASE WHEN $4 THEN now() END",
                 status,
                 7 if token else None,
                 lease,
