@@ -31,16 +31,23 @@ class Line:
         self._conn: Connection | None = None
 
     @asynccontextmanager
-    async def use(self) -> AsyncIterator[Connection]:
-        """The connection, for a few statements; TimeoutError after the bound."""
+    async def use(self, *, shield: bool = False) -> AsyncIterator[Connection]:
+        """The connection, for a few statements; TimeoutError after the bound.
+
+        With ``shield`` nothing but the bound cuts it off once it has begun.
+        """
         async with self._lock:
             try:
-                with anyio.fail_after(self._timeout):
+                deadline = anyio.current_time() + self._timeout
+                with anyio.CancelScope(deadline=deadline, shield=shield) as bound:
                     yield await self._ready()
             except BaseException as error:
                 if not isinstance(error, Exception) or is_connection_lost(error):
                     self._drop()
                 raise
+            if bound.cancelled_caught:
+                self._drop()
+                raise TimeoutError
 
     async def _ready(self) -> Connection:
         if self._conn is None or self._conn.is_closed():

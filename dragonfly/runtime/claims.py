@@ -41,15 +41,14 @@ class Claims:
         or that got all it asked for the last time. Only an answer without jobs tells of the rest.
         """
         # cut off in flight, it might leave rows locked that nobody knows of
-        with anyio.CancelScope(shield=True):
-            async with self._process.claims.use() as conn:
-                await self._return_doubtful(conn)
-                try:
-                    claimed = await self._take(conn, job_types, limit, head=head)
-                except BaseException:
-                    self._process.suspects.difference_update(self._doubtful)
-                    raise
-                self._doubtful.clear()
+        async with self._process.claims.use(shield=True) as conn:
+            await self._return_doubtful(conn)
+            try:
+                claimed = await self._take(conn, job_types, limit, head=head)
+            except BaseException:
+                self._process.suspects.difference_update(self._doubtful)
+                raise
+            self._doubtful.clear()
         return claimed
 
     async def _take(
@@ -63,6 +62,8 @@ class Claims:
         if head and (jobs := await self._claim_head(conn, job_types, limit - len(suspects))):
             return Claimed([*suspects, *jobs])
         claimed = await self._claim(conn, job_types, limit - len(suspects))
+        if not claimed.jobs:  # such an answer tells of suspects, too
+            self._suspects_seen_at = time.monotonic()
         if claimed.suspects_wait and not suspects and not self._process.suspects:
             suspects = await self._claim_suspect(conn, job_types)
         return Claimed([*suspects, *claimed.jobs]) if suspects else claimed

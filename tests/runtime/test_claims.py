@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
 from dragonfly.events import Events
 from dragonfly.postgres.database import open_database
+from dragonfly.queue import store
 from dragonfly.runtime.claims import Claims
 from dragonfly.runtime.process import open_process
 from dragonfly.settings import Settings
@@ -66,3 +69,24 @@ async def test_nothing_due_at_the_head_is_no_answer(
     assert [] == nothing.jobs
     assert nothing.due_in is not None
     assert 3500 < nothing.due_in < 3601
+
+
+async def test_an_idle_look_is_one_statement(
+    claims: Claims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty answer tells of suspects, so an idle worker never asks for them apart."""
+    asked: list[str] = []
+    for name in ("claim", "claim_head", "claim_suspect"):
+        real = getattr(store, name)
+
+        async def counted(*args: object, real: Any = real, name: str = name) -> Any:
+            asked.append(name)
+            return await real(*args)
+
+        monkeypatch.setattr(store, name, counted)
+    claims._suspects_seen_at = time.monotonic() - 0.9 * claims._process.settings.heartbeat_seconds
+
+    assert [] == await take(claims, head=False)
+
+    assert ["claim"] == asked
+    assert time.monotonic() - claims._suspects_seen_at < 5

@@ -32,3 +32,53 @@ alter table ops.jobs set (
     autovacuum_vacuum_scale_factor = 0.05,
     autovacuum_analyze_scale_factor = 0.05,
     autovacuum_vacuum_cost_delay = 0);
+
+-- without a unique key there is nothing to conflict with, and ON CONFLICT would write each row's log
+-- twice (benchmark W1)
+create or replace function ops.enqueue_job(
+    job_type        text,
+    payload         jsonb default '{}',
+    run_at          timestamptz default null,
+    priority        integer default 0,
+    unique_key      text default null,
+    concurrency_key text default null,
+    max_attempts    integer default null,
+    due_at          timestamptz default null,
+    correlation_id  uuid default null,
+    parent_id       bigint default null
+) returns bigint
+    language plpgsql security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+    new_id bigint;
+begin
+    if enqueue_job.unique_key is null then
+        insert into ops.jobs as j (job_type, payload, run_at, priority, concurrency_key,
+                                   max_attempts, due_at, correlation_id, parent_id)
+        values (job_type, coalesce(payload, '{}'), coalesce(run_at, pg_catalog.now()),
+                coalesce(priority, 0)::smallint, concurrency_key,
+                coalesce(max_attempts, 8), due_at, correlation_id, parent_id)
+        returning j.id into new_id;
+        return new_id;
+    end if;
+    loop
+        insert into ops.jobs as j (job_type, payload, run_at, priority, unique_key, concurrency_key,
+                                   max_attempts, due_at, correlation_id, parent_id)
+        values (job_type, coalesce(payload, '{}'), coalesce(run_at, pg_catalog.now()),
+                coalesce(priority, 0)::smallint, unique_key, concurrency_key,
+                coalesce(max_attempts, 8), due_at, correlation_id, parent_id)
+        on conflict (job_type, unique_key) where status = 'pending' and unique_key is not null
+        do nothing
+        returning j.id into new_id;
+        if new_id is not null then
+            return new_id;
+        end if;
+        select j.id into new_id from ops.jobs as j
+         where j.job_type = enqueue_job.job_type and j.unique_key = enqueue_job.unique_key
+           and j.status = 'pending';
+        if new_id is not null then
+            return new_id;
+        end if;
+        -- the other one was claimed between the two statements: the key is free again
+    end loop;
+end $$;
