@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 
@@ -14,6 +15,9 @@ from benchmarks.peers import Peer
 from benchmarks.works.draining import last_finish
 
 EMPTY = Metric("W6 starts, nothing else in the table, jobs/s", "{:,.0f}", more_is_better=True)
+
+STEPS = 10
+ENOUGH_SECONDS = 8.0
 
 Fills = tuple[tuple[int, str], ...]
 
@@ -57,18 +61,29 @@ def _keep(bench: Bench, peer: Peer, name: str, rate: float, empty: float) -> Non
 
 
 async def start_rate(bench: Bench, peer: Peer, jobs: int, fills: Fills) -> float:
-    """Jobs a second over the second half of the first ``jobs`` starts, whatever else there is."""
+    """Jobs a second over the second half of the first ``jobs`` starts, whatever else there is.
+
+    Whom they take too long starts fewer.
+    """
     async with bench.stage.copy_of(await bench.template(peer, *fills)) as database:
         return await _rate(bench, peer, database, jobs)
 
 
 async def _rate(bench: Bench, peer: Peer, database: str, jobs: int) -> float:
-    # a claim starts up to 2,000 jobs in one burst; half the jobs is a whole number of bursts
-    half = jobs // 2
-    async with bench.workers(peer, database, step=half) as (worker,):
-        _, middle, end = [await worker.line() for _ in range(3)]
-    seconds: float = (end["at"] - middle["at"]) / 1e9
-    return half / seconds
+    # a claim starts up to 2,000 jobs in one burst; a step of the true size is some whole bursts
+    step = jobs // STEPS
+    async with bench.workers(peer, database, step=step) as (worker,):
+        starts = [await worker.line() for _ in range(3)]
+        while len(starts) <= STEPS and _seconds(starts[0], starts[-1]) < ENOUGH_SECONDS:
+            starts.append(await worker.line())
+    middle, end = starts[len(starts) // 2], starts[-1]
+    rate: float = (end["started"] - middle["started"]) / _seconds(middle, end)
+    return rate
+
+
+def _seconds(begin: dict[str, Any], end: dict[str, Any]) -> float:
+    seconds: float = (end["at"] - begin["at"]) / 1e9
+    return seconds
 
 
 async def _with_dead_rows(bench: Bench, peer: Peer, jobs: int, dead: int) -> float:
