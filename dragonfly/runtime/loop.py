@@ -32,8 +32,9 @@ from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
 ACK_BACKLOG_MOST = 4000
-# a no-op handler never gives way by itself: let claims and flushes travel meanwhile
-TURNS_BETWEEN_YIELDS = 64
+# Handlers that never wait give way to nobody: after so many jobs of all slots together (each slot
+# has its share) claims and flushes get their turn (benchmark W2).
+JOBS_A_TURN = 128
 UNCANCELLABLE_SECONDS = 5.0
 # somebody else is claiming what is due: look again soon, not at once
 CONTENDED_SECONDS = 0.02
@@ -68,7 +69,8 @@ class WorkerLoop:
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle_slots = 0
-        self._turns = TURNS_BETWEEN_YIELDS
+        self._share = max(1, JOBS_A_TURN // worker.concurrency)
+        self._left_of_share = self._share
         self._low_water = 0
         self._at_the_head = True  # more of what was claimed last is likely to lie there
         self._tells_starts = process.events.wanted(JobStarted)
@@ -234,9 +236,9 @@ class WorkerLoop:
 
     def next(self) -> Claim | None:
         """The next job for a slot; None now and then, so that claims and flushes get on."""
-        self._turns -= 1
-        if not self._turns or not self.ledger.waiting:
+        if not self._left_of_share or not self.ledger.waiting:
             return None
+        self._left_of_share -= 1
         claim = self.ledger.waiting.popleft()
         if len(self.ledger.waiting) == self._low_water:
             self.wakeup.set()
@@ -247,7 +249,7 @@ class WorkerLoop:
 
     async def more(self) -> bool:
         """Wait until there is work for a slot; False when the worker closes."""
-        self._turns = TURNS_BETWEEN_YIELDS
+        self._left_of_share = self._share
         if self.ledger.waiting:
             await asyncio.sleep(0)
         while not self.ledger.waiting:
