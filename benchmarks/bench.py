@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,10 @@ class Sizes:
     settle_seconds: float = 2.0
     # whether a curve of W7 has all its points, or only the first and the last
     all_points: bool = True
-    # whether the server waits for its disk, as everywhere but in a trial
+    # whether the server waits for its disk, and how many contestants run at once: but for a trial
+    # one alone, on a server as it comes
     durable: bool = True
+    at_once: int = 1
 
 
 QUICK = Sizes(
@@ -61,6 +64,7 @@ QUICK = Sizes(
     settle_seconds=0.5,
     all_points=False,
     durable=False,
+    at_once=3,
 )
 
 
@@ -73,13 +77,17 @@ class Bench:
     sizes: Sizes
     plots: Path
     figures: Figures = field(default_factory=Figures)
+    _making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def template(self, peer: Peer, *fills: tuple[int, str], padding: int = 80) -> str:
         """The database with the contestant's tables and these (count, kind) jobs, made once.
 
         Contestants on the same tables share it, so that both find the very same rows.
         """
-        owner = PEERS[peer.tables or peer.name]
+        async with self._making:
+            return await self._template(PEERS[peer.tables or peer.name], fills, padding)
+
+    async def _template(self, owner: Peer, fills: Sequence[tuple[int, str]], padding: int) -> str:
         plain = owner.name
         if plain not in self.stage.templates:
             async with self.stage.new_template(plain) as dsn:

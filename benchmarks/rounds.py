@@ -26,12 +26,17 @@ async def attempt(bench: Bench, work: Work, peer: Peer) -> str | None:
     return None
 
 
+async def _in_turn(at_once: asyncio.Semaphore, bench: Bench, work: Work, peer: Peer) -> str | None:
+    async with at_once:
+        return await attempt(bench, work, peer)
+
+
 async def run(
     bench: Bench, names: list[str], works: list[str], rounds: int, tell: Callable[[str], None]
 ) -> None:
     """Each round takes every contestant through every work, so that drift hits all alike.
 
-    Those that idle do so at the same time, each in a database of its own.
+    One runs at a time; but those that idle do so together, each in a database of its own.
     """
     broken: set[tuple[Work, str]] = set()
     for number in range(rounds):
@@ -41,9 +46,8 @@ async def run(
             if work in TOGETHER:
                 for peer in peers:
                     await bench.template(peer)
-                told = await asyncio.gather(*(attempt(bench, work, peer) for peer in peers))
-            else:
-                told = [await attempt(bench, work, peer) for peer in peers]
+            at_once = asyncio.Semaphore(len(PEERS) if work in TOGETHER else bench.sizes.at_once)
+            told = await asyncio.gather(*(_in_turn(at_once, bench, work, peer) for peer in peers))
             for peer, sentence in zip(peers, told, strict=True):
                 if sentence:
                     broken.add((work, peer.name))
