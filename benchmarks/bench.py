@@ -26,7 +26,7 @@ class Sizes:
 
     jobs: int = 100_000
     ones: int = 1_000
-    crowd: int = 20_000
+    crowd: int = 10_000
     transactions: int = 10_000
     pickups: int = 500
     idle_seconds: float = 60.0

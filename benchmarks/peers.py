@@ -22,6 +22,7 @@ class Home(Enum):
 class Peer:
     """One contestant; ``unfinished`` is a query that is true while a job of the work is left.
 
+    ``channel`` is where it says that a job of the work has arrived.
     Slow ones drain a ``slow``-th of the jobs that the others do, and without settings of the user's
     an ``untouched``-th; 0 stands for those that poll then, a job or so each time. ``tables`` names
     the contestant whose tables it uses, if they are not its own. ``ended`` is SQL that adds
@@ -32,6 +33,7 @@ class Peer:
     home: Home
     driver: str
     packages: tuple[str, ...]
+    channel: str
     unfinished: str
     slow: int = 1
     untouched: int = 50
@@ -64,12 +66,22 @@ SELECT queue.name, jsonb_build_object('n', n, 'padding', repeat('x', 80)), 'comp
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer(DRAGONFLY, Home.OURS, "dragonfly", (), _OPS_JOBS, untouched=1, ended=_OPS_ENDED),
+        Peer(
+            DRAGONFLY,
+            Home.OURS,
+            "dragonfly",
+            (),
+            "ops_jobs",
+            _OPS_JOBS,
+            untouched=1,
+            ended=_OPS_ENDED,
+        ),
         Peer(
             BARE,
             Home.OURS,
             "bare",
             (),
+            "ops_jobs",
             _OPS_JOBS,
             untouched=0,
             tables=DRAGONFLY,
@@ -80,6 +92,7 @@ PEERS = {
             Home.NODE,
             "graphile.mjs",
             ("graphile-worker@0.18.0",),
+            "jobs:insert",
             "SELECT EXISTS (SELECT FROM graphile_worker._private_jobs)",
             untouched=10,
         ),
@@ -88,6 +101,7 @@ PEERS = {
             Home.NODE,
             "pgboss.mjs",
             ("pg-boss@12.38.0",),
+            "pgboss_454650302e472074f72063fd",
             "SELECT EXISTS (SELECT FROM pgboss.job WHERE name = 'bench' AND state < 'completed')",
             untouched=0,
             ended=_PG_BOSS_ENDED,
@@ -97,6 +111,7 @@ PEERS = {
             Home.PYTHON,
             "pgqueuer",
             ("pgqueuer==1.6.0", "asyncpg==0.32.0", _UVLOOP),
+            "ch_pgqueuer",
             "SELECT EXISTS (SELECT FROM pgqueuer)",
             untouched=10,
         ),
@@ -105,6 +120,7 @@ PEERS = {
             Home.PYTHON,
             "chancy",
             ("chancy==0.26.0", _PSYCOPG, _UVLOOP),
+            "chancy_events",
             "SELECT EXISTS (SELECT FROM chancy_jobs"
             " WHERE state IN ('pending', 'running', 'retrying'))",
             slow=5,
@@ -114,6 +130,7 @@ PEERS = {
             Home.PYTHON,
             "saq",
             ("saq[postgres]==0.26.4", _PSYCOPG, _UVLOOP),
+            "saq:bench",
             "SELECT EXISTS (SELECT FROM saq_jobs WHERE status IN ('new', 'queued', 'active'))",
             slow=10,
         ),
@@ -122,6 +139,7 @@ PEERS = {
             Home.PYTHON,
             "procrastinate",
             ("procrastinate==3.10.0", _PSYCOPG, _UVLOOP),
+            "procrastinate_any_queue_v1",
             "SELECT EXISTS (SELECT FROM procrastinate_jobs WHERE status IN ('todo', 'doing'))",
             slow=10,
         ),

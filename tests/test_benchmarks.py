@@ -50,7 +50,8 @@ def test_command_measures_own_contestants(tmp_path: Path) -> None:
     """One command gives each contestant its figures, and bare one more without the trigger."""
     told = measured(tmp_path, "W1C", "W2T", "W3", "W4S")
     assert {
-        "W1C enqueue from 10 connections, jobs/s": {*OWN, "bare without the trigger"},
+        "W1C enqueue by 10, a session listens, jobs/s": {*OWN, "bare without the trigger"},
+        "W1C enqueue by 10, a worker idles, jobs/s": {*OWN},
         "W2T drain, a transaction each, jobs/s": {*OWN},
         "W3 drain, two processes, jobs/s": {*OWN},
         "W3 share of who did less, %": {*OWN},

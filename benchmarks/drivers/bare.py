@@ -94,9 +94,9 @@ class Bare:
         await self._listener.add_listener(CHANNEL, lambda *_: rung.set())
         if self._options.transactions:
             await self._write(handle)
+            await asyncio.Event().wait()
         flush: asyncio.Future[Any] | None = None
-        # of the other kind it only listens
-        while self._options.job_type == JOB_TYPE:
+        while True:
             rung.clear()
             rows = await self._claims.fetch(CLAIM, JOB_TYPE, BATCH)
             for row in rows:
@@ -109,7 +109,6 @@ class Bare:
                 flush = asyncio.ensure_future(self._finishes.execute(FINISH, ids))
             else:
                 await self._sleep(rung)
-        await asyncio.Event().wait()
 
     async def _sleep(self, rung: asyncio.Event) -> None:
         # asked for only where jobs are due later: elsewhere it would be one statement too many

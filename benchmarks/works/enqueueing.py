@@ -11,11 +11,12 @@ import asyncpg
 from benchmarks.bench import Bench
 from benchmarks.figures import Metric
 from benchmarks.peers import BARE, Peer
-from benchmarks.running import answer
+from benchmarks.running import answer, driver
 
 ONES = Metric("W1 enqueue one at a time, jobs/s", "{:,.0f}", more_is_better=True)
 BULK = Metric("W1 enqueue in bulk by 1,000, jobs/s", "{:,.0f}", more_is_better=True)
-CROWD = Metric("W1C enqueue from 10 connections, jobs/s", "{:,.0f}", more_is_better=True)
+LISTENING = Metric("W1C enqueue by 10, a session listens, jobs/s", "{:,.0f}", more_is_better=True)
+IDLING = Metric("W1C enqueue by 10, a worker idles, jobs/s", "{:,.0f}", more_is_better=True)
 
 CONNECTIONS = 10
 SILENT = "bare without the trigger"
@@ -33,35 +34,54 @@ async def w1_enqueue(bench: Bench, peer: Peer) -> None:
 
 
 async def w1_crowd(bench: Bench, peer: Peer) -> None:
-    """One job a transaction from ten connections of one process, while a worker listens.
+    """One job a transaction from ten connections of one process: the commits of a web service.
 
-    The worker takes another type, so it hears what there is to hear and has nothing to do; bare
-    has a plain LISTEN instead. Bare is measured once more without Dragonfly's trigger.
+    First a plain session listens where the contestant tells of new jobs, then one of its workers
+    instead. The worker takes another type, so it hears all and has nothing to do; some look at the
+    table each time. Bare has no worker, and is measured once more without Dragonfly's trigger.
     """
-    bench.figures.add(CROWD, peer.name, await _crowd(bench, peer))
+    async with _prepared(bench, peer) as dsn, _listening(dsn, peer.channel):
+        rate = await _crowd(bench, peer, dsn)
+    bench.figures.add(LISTENING, peer.name, rate)
     if peer.name == BARE:
-        bench.figures.add(CROWD, SILENT, await _crowd(bench, peer, setup=_NO_TRIGGER))
-
-
-async def _crowd(bench: Bench, peer: Peer, setup: str | None = None) -> float:
-    count = bench.sizes.crowd // peer.slow
+        bench.figures.add(IDLING, BARE, rate)
+        async with _prepared(bench, peer, _NO_TRIGGER) as dsn, _listening(dsn, peer.channel):
+            bench.figures.add(LISTENING, SILENT, await _crowd(bench, peer, dsn))
+        return
     async with (
-        _prepared(bench, peer, setup) as database,
-        bench.workers(peer, database, kind="other"),
+        _prepared(bench, peer) as dsn,
+        driver(peer, bench.cache, "work", dsn, kind="other") as worker,
     ):
+        await worker.line()
+        await worker.go()
         await asyncio.sleep(bench.sizes.settle_seconds)
-        dsn = bench.stage.address(database)
-        options = {"count": count, "connections": CONNECTIONS}
-        took = await answer(peer, bench.cache, "crowd", dsn, **options)
+        bench.figures.add(IDLING, peer.name, await _crowd(bench, peer, dsn))
+
+
+async def _crowd(bench: Bench, peer: Peer, dsn: str) -> float:
+    count = bench.sizes.crowd // peer.slow
+    options = {"count": count, "connections": CONNECTIONS}
+    took = await answer(peer, bench.cache, "crowd", dsn, **options)
     rate: float = took["added"] / took["seconds"]
     return rate
 
 
 @contextlib.asynccontextmanager
-async def _prepared(bench: Bench, peer: Peer, setup: str | None) -> AsyncIterator[str]:
+async def _prepared(bench: Bench, peer: Peer, setup: str | None = None) -> AsyncIterator[str]:
     async with bench.stage.copy_of(await bench.template(peer)) as database:
+        dsn = bench.stage.address(database)
         if setup:
-            conn = await asyncpg.connect(bench.stage.address(database))
+            conn = await asyncpg.connect(dsn)
             await conn.execute(setup)
             await conn.close()
-        yield database
+        yield dsn
+
+
+@contextlib.asynccontextmanager
+async def _listening(dsn: str, channel: str) -> AsyncIterator[None]:
+    conn = await asyncpg.connect(dsn)
+    try:
+        await conn.add_listener(channel, lambda *_: None)
+        yield
+    finally:
+        await conn.close()
