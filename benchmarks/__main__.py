@@ -11,7 +11,6 @@ import json
 import os
 import platform
 import signal
-import sys
 import tempfile
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -94,7 +93,7 @@ def main(
     for line in conditions():
         click.echo(line)
     # ended like any other way out, or the server would stay behind
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with (
         tempfile.TemporaryDirectory(prefix="dragonfly-bench-") as folder,
         embedded_server(Path(folder) / "pg") as dsn,

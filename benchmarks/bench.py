@@ -17,6 +17,7 @@ from benchmarks.running import Driver, answer, driver
 from benchmarks.stage import Stage
 
 FILL_BULK = 10_000
+FILL_DRIVERS = 2
 ENDED = "ended"
 
 
@@ -107,9 +108,13 @@ class Bench:
             conn = await asyncpg.connect(dsn)
             await conn.execute(peer.ended.format(count=count))
             await conn.close()
-        else:
-            options |= {"count": count, "kind": kind, "bulk": FILL_BULK}
-            await answer(peer, self.cache, "fill", dsn, **options)
+            return
+        options |= {"kind": kind, "bulk": FILL_BULK}
+        many = FILL_DRIVERS if count > FILL_DRIVERS * FILL_BULK else 1
+        parts = [(count + number) // many for number in range(many)]
+        await asyncio.gather(
+            *(answer(peer, self.cache, "fill", dsn, count=part, **options) for part in parts)
+        )
 
     @contextlib.asynccontextmanager
     async def workers(

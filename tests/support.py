@@ -1,4 +1,4 @@
-"""What the tests of the runtime share: a process in this event loop, and the events it emits."""
+"""What the tests of the runtime share: a process in this event loop, its events, its database."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import anyio
 import asyncpg
@@ -111,3 +112,27 @@ async def until(
     with anyio.fail_after(seconds):
         while await conn.fetchval(sql, *args) != expected:
             await anyio.sleep(0.02)
+
+
+async def forbid_logins(dsn: str) -> None:
+    """Take the database away from everybody: nobody is in, and nobody gets in."""
+    await _maintain(
+        dsn,
+        'ALTER DATABASE "{0}" ALLOW_CONNECTIONS false',
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
+    )
+
+
+async def allow_logins(dsn: str) -> None:
+    """Give the database back."""
+    await _maintain(dsn, 'ALTER DATABASE "{0}" ALLOW_CONNECTIONS true')
+
+
+async def _maintain(dsn: str, *statements: str) -> None:
+    parts = urlsplit(dsn)
+    conn = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")))
+    try:
+        for statement in statements:
+            await conn.execute(statement.format(parts.path.lstrip("/")))
+    finally:
+        await conn.close()

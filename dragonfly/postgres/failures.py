@@ -64,13 +64,18 @@ def _classify_sqlstate(error: asyncpg.PostgresError) -> Failure:
     state = error.sqlstate or ""
     if is_login_refusal(error) or state in _CONFIGURATION_STATES or state == "42501":
         return Failure.CONFIGURATION
-    if state.startswith("08") or state in _AWAY_STATES:
+    if state.startswith("08") or state in _AWAY_STATES or _is_closed_to_logins(error):
         return Failure.AWAY
     if state in _TRANSIENT_STATES:
         return Failure.TRANSIENT
     if state.startswith("42"):
         return Failure.CONFIGURATION
     return Failure.BUG
+
+
+def _is_closed_to_logins(error: asyncpg.PostgresError) -> bool:
+    """True for ALLOW_CONNECTIONS false; PostgreSQL has no SQLSTATE of its own for it."""
+    return error.sqlstate == "55000" and error.server_source_function == "CheckMyDatabase"
 
 
 def is_login_refusal(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from dragonfly.postgres.failures import (
     is_login_refusal,
     redact,
 )
+from tests.support import allow_logins, forbid_logins
 
 
 def _server_error(kind: type[asyncpg.PostgresError], message: str = "m") -> asyncpg.PostgresError:
@@ -54,6 +55,18 @@ def _server_error(kind: type[asyncpg.PostgresError], message: str = "m") -> asyn
 def test_each_failure_has_one_class(error: BaseException, failure: Failure) -> None:
     """The class decides who waits: the job, the worker, or a person."""
     assert failure == classify(error)
+
+
+async def test_a_database_closed_to_logins_is_away(dsn: str, conn: asyncpg.Connection) -> None:
+    """ALLOW_CONNECTIONS false, as in maintenance, is waited for; its SQLSTATE alone is a bug's."""
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError) as unused:
+        await conn.fetchval("SELECT lastval()")
+    await forbid_logins(dsn)
+    with pytest.raises(asyncpg.ObjectNotInPrerequisiteStateError) as closed:
+        await asyncpg.connect(dsn)
+    await allow_logins(dsn)
+
+    assert [Failure.AWAY, Failure.BUG] == [classify(closed.value), classify(unused.value)]
 
 
 def test_a_refused_login_is_known_by_its_words() -> None:

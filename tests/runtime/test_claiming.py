@@ -183,7 +183,7 @@ async def test_suspects_run_in_a_busy_queue_of_long_jobs(
     async def long(job: Job[Payload]) -> None:
         # until the heartbeats have given back whatever waits behind this job
         own = await asyncpg.connect(dsn)
-        newest = "SELECT max(last_heartbeat_at) FROM ops.worker_heartbeats"
+        newest = "SELECT coalesce(max(last_heartbeat_at), '-infinity') FROM ops.worker_heartbeats"
         for _ in range(3):
             before = await own.fetchval(newest)
             await until(own, f"SELECT ({newest}) > $1", before)
