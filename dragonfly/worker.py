@@ -46,7 +46,9 @@ class Handler:
 class Worker:
     """A declaration: which job types it takes, and how many jobs it runs at once.
 
-    ``lifespan(settings)`` is entered once per start; what it yields is ``job.resources``.
+    Of jobs enqueued with one ``concurrency_key`` it starts one only while fewer than
+    ``concurrency_per_key`` run anywhere. ``lifespan(settings)`` is entered once per start; what it
+    yields is ``job.resources``.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Worker:
         name: str,
         *,
         concurrency: int = 1,
+        concurrency_per_key: int = 1,
         timeout: float | None = None,
         lifespan: Lifespan | None = None,
     ) -> None:
@@ -64,8 +67,11 @@ class Worker:
             )
         if concurrency < 1:
             raise ConfigurationError(f"Worker {name!r} needs concurrency of at least 1.")
+        if concurrency_per_key < 1:
+            raise ConfigurationError(f"Worker {name!r} needs concurrency_per_key of at least 1.")
         self.name = name.replace("_", "-")
         self.concurrency = concurrency
+        self.concurrency_per_key = concurrency_per_key
         self.timeout = timeout
         self.lifespan = lifespan
         self.handlers: dict[str, Handler] = {}

@@ -1,13 +1,15 @@
-"""One connection for one question, from a command."""
+"""One connection for one question, from a command; and who gives the command."""
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from dragonfly.cli.asyncs import run_async
 from dragonfly.cli.reach import reach_database
 from dragonfly.postgres.database import close
+from dragonfly.queue.audit import Deed
 from dragonfly.queue.migrate import require_schema
 from dragonfly.settings import Settings, load_settings
 
@@ -35,3 +37,11 @@ def ask(
                 await close(conn)
 
     return run_async(put_it)
+
+
+def deed(reason: str) -> Deed:
+    """What the record of deeds is to say of this command: the user as this machine knows them."""
+    try:
+        return Deed(getpass.getuser(), reason)
+    except (OSError, KeyError, ImportError):
+        return Deed("unknown", reason)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dragonfly.cli.asking import ask
+from dragonfly.cli.asking import ask, deed
 from dragonfly.cli.show import say, show_json, show_table
 from dragonfly.job import JobStatus
 from dragonfly.ops import interventions
-from dragonfly.queue import insight
+from dragonfly.ops.explaining import explain
+from dragonfly.queue import audit, insight
 from dragonfly.queue.insight import JobDetail
+from dragonfly.settings import load_settings
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -65,10 +67,16 @@ def list_jobs(status: str | None, job_type: str | None, limit: int, as_json: boo
 @click.argument("job_id", type=JOB_ID)
 @_json_option
 def show(job_id: int, as_json: bool) -> None:
-    """Show everything about one job."""
-    job = _found(job_id)
+    """Show everything about one job, and what people did to it."""
+
+    async def look(conn: Connection) -> tuple[JobDetail | None, list[audit.Entry]]:
+        return await insight.job(conn, job_id), await audit.entries(conn, job_id=job_id)
+
+    job, deeds = ask(look)
+    if job is None:
+        raise click.ClickException(f"There is no job {job_id}.")
     if as_json:
-        show_json(asdict(job))
+        show_json(asdict(job) | {"audit": [asdict(entry) for entry in deeds]})
         return
     for name, value in asdict(job).items():
         if value is not None and name != "errors":
@@ -76,13 +84,24 @@ def show(job_id: int, as_json: bool) -> None:
             say(f"{name}: {text}")
     for error in job.errors or []:
         say(f"attempt {error.get('attempt')} at {error.get('at')}: {error.get('error')}")
+    for entry in reversed(deeds):
+        say(f"{entry.action} at {entry.at:%Y-%m-%d %H:%M:%S%z} by {entry.actor}: {entry.reason}")
 
 
-def _found(job_id: int) -> JobDetail:
-    job = ask(lambda conn: insight.job(conn, job_id))
-    if job is None:
+@jobs.command(epilog="Example:  dragonfly jobs why 42")
+@click.argument("job_id", type=JOB_ID)
+@_json_option
+def why(job_id: int, as_json: bool) -> None:
+    """Say what keeps a job from running: the first condition of a claim that it does not meet."""
+    settings = load_settings()
+    found = ask(lambda conn: explain(conn, job_id, settings.heartbeat_seconds), settings)
+    if found is None:
         raise click.ClickException(f"There is no job {job_id}.")
-    return job
+    if as_json:
+        told = {"sentence": found.sentence, "starts_in": found.starts_in}
+        show_json(asdict(found.standing) | told)
+    else:
+        say(found.sentence)
 
 
 @jobs.command(epilog='Example:  dragonfly jobs cancel 42 --reason "sent twice"')
@@ -93,7 +112,7 @@ def cancel(job_id: int, reason: str, as_json: bool) -> None:
     """Cancel a job that waits or runs; one that runs is stopped at its worker's next heartbeat."""
     _act(
         job_id,
-        lambda conn: interventions.cancel(conn, job_id, reason),
+        lambda conn: interventions.cancel(conn, job_id, deed(reason)),
         "cannot be cancelled: it has ended",
         as_json=as_json,
     )
@@ -107,7 +126,7 @@ def retry(job_id: int, reason: str, as_json: bool) -> None:
     """Start an ended job over: due at once, with fresh attempts."""
     _act(
         job_id,
-        lambda conn: interventions.retry(conn, job_id, reason),
+        lambda conn: interventions.retry(conn, job_id, deed(reason)),
         "cannot be retried: it has not ended, or another job with its unique key waits",
         as_json=as_json,
     )

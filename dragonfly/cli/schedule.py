@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import getpass
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dragonfly.cli.asking import ask
+from dragonfly.cli.asking import ask, deed
 from dragonfly.cli.show import say, show_json, show_table
 from dragonfly.cron import Cron
 from dragonfly.errors import ConfigurationError
+from dragonfly.ops import interventions
 from dragonfly.queue import schedules as table
 from dragonfly.queue.schedules import ScheduleRow
 
@@ -62,7 +62,7 @@ def list_schedules(as_json: bool) -> None:
 @_json_option
 def pause(name: str, reason: str, as_json: bool) -> None:
     """Stop a schedule's ticks until it is resumed; jobs that it has enqueued go on."""
-    row = _act(name, lambda conn: table.pause(conn, name, _user(), reason))
+    row = _act(name, lambda conn: interventions.pause_schedule(conn, name, deed(reason)))
     if row.changed:
         _tell(row.after, "is paused. Its jobs that wait or run go on.", as_json=as_json)
         return
@@ -80,7 +80,7 @@ def pause(name: str, reason: str, as_json: bool) -> None:
 @_json_option
 def resume(name: str, reason: str, as_json: bool) -> None:
     """Let a paused schedule tick again, within a minute."""
-    row = _act(name, lambda conn: table.resume(conn, name, _user(), reason))
+    row = _act(name, lambda conn: interventions.resume_schedule(conn, name, deed(reason)))
     if row.changed:
         ticks = f"ticks again within a minute; {_AFTER_A_PAUSE[row.after.catch_up]}."
         lost = "is resumed, but does not tick: no running process declares it."
@@ -186,11 +186,3 @@ def _tell(row: ScheduleRow, what: str, *, as_json: bool) -> None:
         show_json(View.of(row).as_json())
     else:
         say(f"Schedule {row.name} {what}")
-
-
-def _user() -> str:
-    """Who acts, as this machine knows them."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "unknown"

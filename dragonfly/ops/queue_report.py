@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from dragonfly.ops.findings import age
+from dragonfly.queue import pauses
 from dragonfly.queue.bloat import Bloat, Pin, bloat
+from dragonfly.queue.pauses import Pause
 from dragonfly.queue.stats import Depth, Flow, Flows, depths, flows
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class Report:
     depths: tuple[Depth, ...] | None
     flows: Flows | None
     bloat: Bloat | None
+    pauses: tuple[Pause, ...] = ()
 
     def types(self) -> list[tuple[str, Depth | None, Flow | None]]:
         """Each job type that is known of, in alphabetical order."""
@@ -53,7 +56,8 @@ class Report:
 
     def advice(self) -> list[str]:
         """What is wrong, each with what to do about it; empty when all is well."""
-        return [*self._unanswered(), *self._late(), *(_swollen(self.bloat) if self.bloat else ())]
+        swollen = _swollen(self.bloat) if self.bloat else ()
+        return [*self._unanswered(), *map(_paused, self.pauses), *self._late(), *swollen]
 
     def _unanswered(self) -> Iterator[str]:
         parts = {"depths": self.depths, "rates and times": self.flows, "table": self.bloat}
@@ -65,8 +69,14 @@ class Report:
             )
 
     def _late(self) -> Iterator[str]:
-        for _, depth, flow in self.types():
-            if depth and self.flows and (depth.oldest_due or 0) >= LATE_SECONDS:
+        paused = {pause.job_type for pause in self.pauses}
+        for name, depth, flow in self.types():
+            if (
+                name not in paused
+                and depth
+                and self.flows
+                and (depth.oldest_due or 0) >= LATE_SECONDS
+            ):
                 yield _lateness(depth, flow, self.window)
 
     def json(self) -> dict[str, Any]:
@@ -78,6 +88,7 @@ class Report:
             "table": asdict(self.bloat.size) if self.bloat else None,
             "pins": [asdict(pin) for pin in self.bloat.pins] if self.bloat else None,
             "sees_all_sessions": self.bloat.sees_all if self.bloat else None,
+            "paused": [asdict(pause) for pause in self.pauses],
             "advice": self.advice(),
         }
 
@@ -90,7 +101,8 @@ async def look(conn: Connection, window: float, heartbeat: float) -> Report:
         fronts = {depth.job_type: depth.frontier for depth in deep if depth.frontier is not None}
         flowing = await _bounded(conn, lambda conn: flows(conn, window, fronts, heartbeat))
     swollen = await _bounded(conn, bloat)
-    return Report(window, None if deep is None else tuple(deep), flowing, swollen)
+    paused = tuple(await _bounded(conn, pauses.paused) or ())
+    return Report(window, None if deep is None else tuple(deep), flowing, swollen, paused)
 
 
 async def _bounded(
@@ -122,6 +134,15 @@ def _type_json(name: str, depth: Depth | None, flow: Flow | None) -> dict[str, A
             "failed_per_minute": per_minute(flow.failed, flow.ended_over),
         }
     return told
+
+
+def _paused(pause: Pause) -> str:
+    until = f" until {pause.until:%Y-%m-%d %H:%M:%S%z}" if pause.until else ""
+    return (
+        f"{pause.job_type} is paused{until}, by {pause.paused_by} since "
+        f"{pause.paused_at:%Y-%m-%d %H:%M:%S%z}: {pause.reason}. "
+        f"To resume: dragonfly queue resume {pause.job_type}."
+    )
 
 
 def _lateness(depth: Depth, flow: Flow | None, window: float) -> str:

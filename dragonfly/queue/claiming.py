@@ -1,63 +1,53 @@
 """The SQL of claims: the head of the queue, the whole of it, its suspects, and the way back.
 
 All of them give every claim statement a token of its own, mark rows that nobody else has locked,
-and answer the columns of ``job.Claim``, in its order.
+take no job of a paused type, and answer the columns of ``job.Claim``, in its order. Jobs with a
+concurrency key are claimed in ``keyed``.
 """
 
 from __future__ import annotations
+
+from dragonfly.queue.fragments import CLAIMED, MARK, OPEN_TYPES, UNKEYED, levels
 
 # $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement.
 # What is due of the highest priority there is: all that a lone job or a busy worker needs, at half
 # the cost of the whole queue (benchmark W4). Fewer rows than asked for say nothing about the rest.
 # A volatile bound on run_at serves as an index bound only below an equal priority.
-# relaxed: a claim lost in a crash of the server is only claimable again, so it need not be durable.
-CLAIM_HEAD = """
-WITH ready AS MATERIALIZED (
+CLAIM_HEAD = f"""
+WITH {OPEN_TYPES}, ready AS MATERIALIZED (
     SELECT due.id
-      FROM unnest($1::text[]) AS wanted (job_type) CROSS JOIN LATERAL (
+      FROM wanted CROSS JOIN LATERAL (
            SELECT j.id, j.run_at FROM ops.jobs j
-            WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+            WHERE j.job_type = wanted.job_type AND {UNKEYED}
               AND j.priority = (
                   SELECT max(first.priority)
-                    FROM unnest($1::text[]) AS each (job_type) CROSS JOIN LATERAL (
-                         SELECT k.priority FROM ops.jobs k
-                          WHERE k.job_type = each.job_type AND k.status = 'pending'
-                            AND k.crashes = 0
-                          ORDER BY k.priority DESC LIMIT 1) AS first)
+                    FROM wanted AS each CROSS JOIN LATERAL (
+                         SELECT j.priority FROM ops.jobs j
+                          WHERE j.job_type = each.job_type AND {UNKEYED}
+                          ORDER BY j.priority DESC LIMIT 1) AS first)
               AND j.run_at <= (SELECT clock_timestamp())
             ORDER BY j.run_at, j.id
             LIMIT $2
               FOR UPDATE SKIP LOCKED) AS due
      ORDER BY due.run_at, due.id
      LIMIT $2
-), relaxed AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true)
-), claimed AS (
-    UPDATE ops.jobs
-       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
-           locked_at = clock_timestamp(),
-           locked_until = clock_timestamp() + make_interval(secs => $4)
-     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
-    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-              checkpoint, run_at
-)
-SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-       checkpoint
+), {MARK}
+SELECT {CLAIMED}
   FROM claimed ORDER BY run_at, id
-"""
+"""  # noqa: S608 - made of constants, like all below
 
 # The same, going on behind the job claimed last ($6): it passes over what is dead in the index
 # before that, which a pinned horizon may keep there for hours (benchmark W6), and over what has
 # come to stand there since. A higher priority still comes first.
-CLAIM_BEHIND = """
-WITH last AS MATERIALIZED (
+CLAIM_BEHIND = f"""
+WITH {OPEN_TYPES}, last AS MATERIALIZED (
     SELECT j.priority, j.run_at, j.id
       FROM ops.jobs j WHERE j.id = $6 AND j.status <> 'pending'
 ), higher AS MATERIALIZED (
     SELECT max(first.priority) AS priority
-      FROM unnest($1::text[]) AS wanted (job_type) CROSS JOIN LATERAL (
+      FROM wanted CROSS JOIN LATERAL (
            SELECT j.priority FROM ops.jobs j
-            WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+            WHERE j.job_type = wanted.job_type AND {UNKEYED}
               AND j.priority > coalesce((SELECT last.priority FROM last), -32769)
             ORDER BY j.priority DESC LIMIT 1) AS first
 ), start AS MATERIALIZED (
@@ -67,9 +57,9 @@ WITH last AS MATERIALIZED (
       FROM higher LEFT JOIN last ON true
 ), ready AS MATERIALIZED (
     SELECT due.id
-      FROM unnest($1::text[]) AS wanted (job_type) CROSS JOIN LATERAL (
+      FROM wanted CROSS JOIN LATERAL (
            SELECT j.id, j.run_at FROM ops.jobs j
-            WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
+            WHERE j.job_type = wanted.job_type AND {UNKEYED}
               AND j.priority = (SELECT start.priority FROM start)
               AND j.run_at <= (SELECT clock_timestamp())
               AND (j.run_at, j.id) > ((SELECT start.run_at FROM start),
@@ -79,53 +69,24 @@ WITH last AS MATERIALIZED (
               FOR UPDATE SKIP LOCKED) AS due
      ORDER BY due.run_at, due.id
      LIMIT $2
-), relaxed AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true)
-), claimed AS (
-    UPDATE ops.jobs
-       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
-           locked_at = clock_timestamp(),
-           locked_until = clock_timestamp() + make_interval(secs => $4)
-     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
-    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-              checkpoint, run_at
-)
-SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-       checkpoint
+), {MARK}
+SELECT {CLAIMED}
   FROM claimed ORDER BY run_at, id
-"""
+"""  # noqa: S608
 
 # The same over all priorities. $1 job types, $2 how many, $3 who, $4 lease seconds, $5 token.
-# ladder: a volatile bound on run_at serves as an index bound only below an equal priority, so walk
-#   the priorities that exist; one index probe each, and jobs scheduled in front cost nothing.
 # ready: the order that was promised, level by level, so that no level is locked that is not needed:
 #   what a claim locks is hidden from all others. SKIP LOCKED lets claimers pass each other.
-# The last branch answers an empty claim: when the next job is due, and whether suspects wait.
-CLAIM = """
-WITH RECURSIVE ladder (job_type, priority) AS (
-    SELECT wanted.job_type,
-           (SELECT j.priority FROM ops.jobs j
-             WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes = 0
-             ORDER BY j.priority DESC LIMIT 1)
-      FROM unnest($1::text[]) AS wanted (job_type)
-    UNION ALL
-    SELECT ladder.job_type,
-           (SELECT j.priority FROM ops.jobs j
-             WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
-               AND j.priority < ladder.priority
-             ORDER BY j.priority DESC LIMIT 1)
-      FROM ladder WHERE ladder.priority IS NOT NULL
-), levels AS (
-    SELECT ladder.priority, array_agg(ladder.job_type) AS job_types
-      FROM ladder WHERE ladder.priority IS NOT NULL
-     GROUP BY ladder.priority ORDER BY ladder.priority DESC
-), ready AS (
+# The last branch answers an empty claim: when the next job is due, or the next pause is over;
+#   whether suspects are due, and whether jobs with keys wait, due or not.
+CLAIM = f"""
+WITH RECURSIVE {OPEN_TYPES}, {levels(UNKEYED)}, ready AS (
     SELECT next.id
       FROM levels CROSS JOIN LATERAL (
            SELECT due.id
              FROM unnest(levels.job_types) AS here (job_type) CROSS JOIN LATERAL (
                   SELECT j.id, j.run_at FROM ops.jobs j
-                   WHERE j.job_type = here.job_type AND j.status = 'pending' AND j.crashes = 0
+                   WHERE j.job_type = here.job_type AND {UNKEYED}
                      AND j.priority = levels.priority AND j.run_at <= (SELECT clock_timestamp())
                    ORDER BY j.run_at, j.id
                    LIMIT $2
@@ -133,40 +94,36 @@ WITH RECURSIVE ladder (job_type, priority) AS (
             ORDER BY due.run_at, due.id
             LIMIT $2) AS next
      LIMIT $2
-), relaxed AS MATERIALIZED (
-    SELECT set_config('synchronous_commit', 'off', true)
-), claimed AS (
-    UPDATE ops.jobs
-       SET status = 'processing', attempts = attempts + 1, locked_by = $3, lock_token = $5,
-           locked_at = clock_timestamp(),
-           locked_until = clock_timestamp() + make_interval(secs => $4)
-     WHERE id = ANY (ARRAY (SELECT ready.id FROM ready, relaxed))
-    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-              checkpoint, priority, run_at
-)
-(SELECT id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-        checkpoint, NULL::float8 AS due_in, NULL::boolean AS suspects_wait
+), {MARK}
+(SELECT {CLAIMED},
+        NULL::float8 AS due_in, NULL::boolean AS suspects_wait, NULL::boolean AS keyed_wait
    FROM claimed ORDER BY priority DESC, run_at, id)
 UNION ALL
 SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
        extract(epoch FROM least(
            (SELECT min(first.run_at)
-              FROM ladder CROSS JOIN LATERAL (
+              FROM levels_of_types AS rung CROSS JOIN LATERAL (
                    SELECT j.run_at FROM ops.jobs j
-                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
-                      AND j.priority = ladder.priority
+                    WHERE j.job_type = rung.job_type AND {UNKEYED}
+                      AND j.priority = rung.priority
                     ORDER BY j.run_at LIMIT 1) AS first),
            (SELECT min(later.run_at)
-              FROM unnest($1) AS wanted (job_type) CROSS JOIN LATERAL (
+              FROM wanted CROSS JOIN LATERAL (
                    SELECT j.run_at FROM ops.jobs j
                     WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes > 0
                       AND j.run_at > (SELECT clock_timestamp())
-                    ORDER BY j.run_at LIMIT 1) AS later)) - clock_timestamp())::float8,
+                    ORDER BY j.run_at LIMIT 1) AS later),
+           (SELECT min(p.until) FROM ops.paused p WHERE p.job_type = ANY ($1)))
+           - clock_timestamp())::float8,
        EXISTS (SELECT FROM ops.jobs j
-                WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
-                  AND j.run_at <= (SELECT clock_timestamp()))
+                WHERE j.job_type IN (SELECT wanted.job_type FROM wanted)
+                  AND j.status = 'pending' AND j.crashes > 0
+                  AND j.run_at <= (SELECT clock_timestamp())),
+       EXISTS (SELECT FROM ops.jobs j
+                WHERE j.job_type IN (SELECT wanted.job_type FROM wanted)
+                  AND j.concurrency_key IS NOT NULL AND j.status = 'pending' AND j.crashes = 0)
  WHERE NOT EXISTS (SELECT FROM claimed)
-"""
+"""  # noqa: S608
 
 # One job that was in flight when a process died. $1 job types, $2 who, $3 lease seconds, $4 token.
 CLAIM_SUSPECT = """
@@ -176,7 +133,8 @@ UPDATE ops.jobs
  WHERE id = ANY (ARRAY (
        SELECT j.id FROM ops.jobs j
         WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
-          AND j.run_at <= (SELECT clock_timestamp())
+          AND j.concurrency_key IS NULL AND j.run_at <= (SELECT clock_timestamp())
+          AND NOT EXISTS (SELECT FROM ops.paused p WHERE p.job_type = j.job_type)
         ORDER BY j.priority DESC, j.run_at, j.id
         LIMIT 1
           FOR UPDATE SKIP LOCKED))

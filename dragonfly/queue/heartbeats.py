@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -23,7 +25,10 @@ class WorkerStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One worker's state; ``reason`` is a sentence when the status is degraded or error."""
+    """One worker's state; ``reason`` is a sentence when the status is degraded or error.
+
+    ``circuits`` are the job types that it does not claim for now, each with the reason.
+    """
 
     worker_id: str
     worker_type: str
@@ -35,6 +40,9 @@ class Heartbeat:
     reason: str | None
     running_jobs: int
     job_types: tuple[str, ...]
+    concurrency: int = 1
+    concurrency_per_key: int = 1
+    circuits: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +56,14 @@ class Beat:
 _BEAT = """
 INSERT INTO ops.worker_heartbeats AS h (
        worker_id, worker_type, status, hostname, pid, version, consecutive_failures, reason,
-       running_jobs, job_types, last_heartbeat_at, started_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp())
+       running_jobs, job_types, concurrency, concurrency_per_key, circuits,
+       last_heartbeat_at, started_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp(),
+        clock_timestamp())
     ON CONFLICT (worker_id) DO UPDATE
    SET status = excluded.status, consecutive_failures = excluded.consecutive_failures,
        reason = excluded.reason, running_jobs = excluded.running_jobs,
+       circuits = excluded.circuits,
        last_heartbeat_at = excluded.last_heartbeat_at
 RETURNING last_heartbeat_at,
           EXISTS (SELECT FROM ops.jobs j
@@ -83,6 +94,9 @@ async def beat(conn: Connection, heartbeat: Heartbeat) -> Beat:
         heartbeat.reason,
         heartbeat.running_jobs,
         heartbeat.job_types,
+        heartbeat.concurrency,
+        heartbeat.concurrency_per_key,
+        json.dumps(dict(heartbeat.circuits)),
     )
     return Beat(row["last_heartbeat_at"], row["lapsed"])
 

@@ -8,7 +8,8 @@ would let the planner read the whole small index of held jobs once per row.
 from __future__ import annotations
 
 # Ordinary success, many at once. $1 ids, $2 tokens, $3 results as JSON text.
-# A row that somebody has locked is passed over, so that it never holds up the others.
+# A row that somebody has locked is passed over, so that it never holds up the others. Whenever a
+# job with a concurrency key ends, the workers are rung: its key has room.
 COMPLETE = """
 WITH mine AS (
     SELECT j.id, done.result
@@ -22,11 +23,13 @@ UPDATE ops.jobs j
        lock_token = NULL, locked_until = NULL
   FROM mine
  WHERE j.id = mine.id
-RETURNING j.id
+RETURNING j.id,
+          CASE WHEN j.concurrency_key IS NOT NULL
+               THEN pg_notify('ops_jobs', j.job_type)::text END AS rung
 """
 
-# The same for jobs of one claim without results: no join, no answer but the number of rows. It may
-# wait for a locked row, up to the session's lock_timeout; COMPLETE then takes over.
+# The same for jobs of one claim, without results and keys: no join, no answer but the number of
+# rows. It may wait for a locked row, up to the session's lock_timeout; COMPLETE then takes over.
 # $1 ids in ascending order, as the text of an array: asyncpg looks at each element of a list.
 # $2 the token of the claim.
 COMPLETE_BATCH = """
@@ -82,10 +85,11 @@ WITH mine AS (
            lock_token = NULL, locked_until = NULL
       FROM judged
      WHERE j.id = judged.id
-    RETURNING j.id, j.job_type, j.status, j.run_at
+    RETURNING j.id, j.job_type, j.status, j.run_at, j.concurrency_key
 )
 SELECT id, status,
        CASE WHEN status = 'pending' AND run_at <= clock_timestamp()
+              OR concurrency_key IS NOT NULL
             THEN pg_notify('ops_jobs', job_type)::text END AS rung
   FROM finished
 """
@@ -96,7 +100,9 @@ UPDATE ops.jobs
    SET status = 'completed', finished_at = clock_timestamp(), result = $3::jsonb,
        lock_token = NULL, locked_until = NULL
  WHERE id = $1 AND lock_token = $2
-RETURNING id
+RETURNING id,
+          CASE WHEN concurrency_key IS NOT NULL
+               THEN pg_notify('ops_jobs', job_type)::text END AS rung
 """
 
 # Proves at the end of a transaction that the job is still ours, and holds it to the commit.
@@ -209,10 +215,11 @@ WITH ordinary AS (
                                'charged', judged.charged))
       FROM judged
      WHERE j.id = judged.id AND j.id = ANY (ARRAY (SELECT judged.id FROM judged))
-    RETURNING j.id, j.job_type, j.status
+    RETURNING j.id, j.job_type, j.status, j.concurrency_key
 )
 SELECT id, status,
-       CASE WHEN status = 'pending' THEN pg_notify('ops_jobs', job_type)::text END AS rung
+       CASE WHEN status = 'pending' OR concurrency_key IS NOT NULL
+            THEN pg_notify('ops_jobs', job_type)::text END AS rung
   FROM rescued
 """
 
@@ -223,9 +230,11 @@ WITH cancelled AS (
        SET status = 'cancelled', finished_at = clock_timestamp(), last_error = $2,
            lock_token = NULL, locked_until = NULL
      WHERE id = $1 AND status IN ('pending', 'processing')
-    RETURNING id
+    RETURNING id, job_type, concurrency_key
 )
-SELECT id, pg_notify('ops_jobs_cancelled', id::text)::text FROM cancelled
+SELECT id, pg_notify('ops_jobs_cancelled', id::text)::text,
+       CASE WHEN concurrency_key IS NOT NULL THEN pg_notify('ops_jobs', job_type)::text END AS rung
+  FROM cancelled
 """
 
 # An ended job starts over: fresh attempts, no crashes, no result, due at once; a checkpoint stays.

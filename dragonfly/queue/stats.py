@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dragonfly.queue.fragments import KEYED, UNKEYED
+
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
@@ -89,56 +91,68 @@ class Flow:
     blurred: tuple[str, ...]
 
 
-# $1 count up to, $2 most types. types and ladder: the job types and priorities that exist, an index
-# probe each; a volatile bound on run_at serves as an index bound only below an equal priority.
-# ORDER BY run_at: for so many rows the planner would else take a pass through the table for cheap.
-# frontier: of jobs neither retried nor scheduled ahead, whose ids follow the order of claims.
-_DEPTHS = """
-WITH RECURSIVE types (job_type, n) AS (
+def _pending(claimable: str, name: str) -> str:
+    """The claimable jobs that wait, by type and priority, as CTEs of which ``name`` is the last.
+
+    types and ladder: the job types and priorities that exist, an index probe each; a volatile bound
+    on run_at serves as an index bound only below an equal priority. ORDER BY run_at: for so many
+    rows the planner would else take a pass through the table for cheap. frontier: of jobs neither
+    retried nor scheduled ahead, whose ids follow the order of claims.
+    """
+    return f"""{name}_types (job_type, n) AS (
     (SELECT j.job_type, 1 FROM ops.jobs j
-      WHERE j.status = 'pending' AND j.crashes = 0
+      WHERE {claimable}
       ORDER BY j.job_type LIMIT 1)
     UNION ALL
     SELECT (SELECT j.job_type FROM ops.jobs j
-             WHERE j.status = 'pending' AND j.crashes = 0 AND j.job_type > types.job_type
+             WHERE {claimable} AND j.job_type > types.job_type
              ORDER BY j.job_type LIMIT 1), types.n + 1
-      FROM types WHERE types.job_type IS NOT NULL AND types.n < $2
-), ladder (job_type, priority) AS (
+      FROM {name}_types AS types WHERE types.job_type IS NOT NULL AND types.n < $2
+), {name}_ladder (job_type, priority) AS (
     SELECT types.job_type,
            (SELECT j.priority FROM ops.jobs j
-             WHERE j.job_type = types.job_type AND j.status = 'pending' AND j.crashes = 0
+             WHERE j.job_type = types.job_type AND {claimable}
              ORDER BY j.priority DESC LIMIT 1)
-      FROM types WHERE types.job_type IS NOT NULL
+      FROM {name}_types AS types WHERE types.job_type IS NOT NULL
     UNION ALL
     SELECT ladder.job_type,
            (SELECT j.priority FROM ops.jobs j
-             WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+             WHERE j.job_type = ladder.job_type AND {claimable}
                AND j.priority < ladder.priority
              ORDER BY j.priority DESC LIMIT 1)
-      FROM ladder WHERE ladder.priority IS NOT NULL
-), parts AS (
+      FROM {name}_ladder AS ladder WHERE ladder.priority IS NOT NULL
+), {name} AS (
     SELECT ladder.job_type, ladder.priority, due.count AS due, later.count AS scheduled,
            0 AS processing, due.oldest, next.frontier
-      FROM ladder CROSS JOIN LATERAL (
+      FROM {name}_ladder AS ladder CROSS JOIN LATERAL (
            SELECT count(*) AS count, min(first.run_at) AS oldest
              FROM (SELECT j.run_at FROM ops.jobs j
-                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+                    WHERE j.job_type = ladder.job_type AND {claimable}
                       AND j.priority = ladder.priority AND j.run_at <= (SELECT clock_timestamp())
                     ORDER BY j.run_at LIMIT $1::integer + 1) AS first) AS due
            CROSS JOIN LATERAL (
            SELECT count(*) AS count
              FROM (SELECT FROM ops.jobs j
-                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+                    WHERE j.job_type = ladder.job_type AND {claimable}
                       AND j.priority = ladder.priority AND j.run_at > (SELECT clock_timestamp())
                     ORDER BY j.run_at LIMIT $1::integer + 1) AS first) AS later
            CROSS JOIN LATERAL (
            SELECT max(first.id) AS frontier
              FROM (SELECT j.id, j.created_at, j.run_at FROM ops.jobs j
-                    WHERE j.job_type = ladder.job_type AND j.status = 'pending' AND j.crashes = 0
+                    WHERE j.job_type = ladder.job_type AND {claimable}
                       AND j.priority = ladder.priority AND j.run_at <= (SELECT clock_timestamp())
                     ORDER BY j.run_at, j.id LIMIT 100) AS first
             WHERE first.run_at <= first.created_at + interval '1 second') AS next
      WHERE ladder.priority IS NOT NULL
+)"""  # noqa: S608 - made of constants
+
+
+# $1 count up to, $2 most types.
+_DEPTHS = f"""
+WITH RECURSIVE {_pending(UNKEYED, "unkeyed")}, {_pending(KEYED, "keyed")}, parts AS (
+    SELECT * FROM unkeyed
+    UNION ALL
+    SELECT * FROM keyed
     UNION ALL
     SELECT first.job_type, NULL, count(*) FILTER (WHERE first.run_at <= clock_timestamp()),
            count(*) FILTER (WHERE first.run_at > clock_timestamp()), 0,
@@ -163,7 +177,7 @@ SELECT job_type, sum(due)::bigint AS due, sum(scheduled)::bigint AS scheduled,
   FROM parts
  GROUP BY job_type
  ORDER BY job_type
-"""
+"""  # noqa: S608
 
 _EDGE = """
 SELECT min(newest.id)

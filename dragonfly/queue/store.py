@@ -31,12 +31,14 @@ class Claimed:
     """The answer of a claim, in the order in which the jobs should start.
 
     After an empty claim ``due_in`` is the number of seconds until the next job (None: none waits),
-    and ``suspects_wait`` tells whether a job that was in flight at a crash is due.
+    ``suspects_wait`` tells whether a job that was in flight at a crash is due, and ``keyed_wait``
+    whether jobs with concurrency keys are pending, which are claimed apart.
     """
 
     jobs: list[Claim]
     due_in: float | None = None
     suspects_wait: bool = False
+    keyed_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ async def enqueue(
     """Add a job in the transaction of ``conn`` and return its id.
 
     If a pending job of this type has the ``unique_key``, nothing is added and its id is returned.
-    The ``concurrency_key`` is kept with the job; workers do not limit by it in this version.
+    Of the jobs with one ``concurrency_key``, whatever their types, only as many run at once as
+    their workers say (``Worker(…, concurrency_per_key=1)``).
     """
     job_id: int = await conn.fetchval(
         sql.ENQUEUE,
@@ -183,7 +186,8 @@ async def claim(
     """Take up to ``limit`` due jobs of these types, for ``lease`` seconds, under ``token``."""
     rows = await conn.fetch(claiming.CLAIM, job_types, limit, locked_by, lease, token)
     if len(rows) == 1 and rows[0]["id"] is None:
-        return Claimed([], rows[0]["due_in"], rows[0]["suspects_wait"])
+        (row,) = rows
+        return Claimed([], row["due_in"], row["suspects_wait"], row["keyed_wait"])
     return Claimed([Claim._make(row[: len(Claim._fields)]) for row in rows])
 
 

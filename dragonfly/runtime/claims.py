@@ -1,16 +1,18 @@
-"""The claims of one worker: one statement each, never cut off, and nothing stranded."""
+"""The claims of one worker: one at a time, never cut off, and nothing stranded."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
 from dragonfly.job import Claim
 from dragonfly.postgres.failures import TROUBLE
-from dragonfly.queue import store
+from dragonfly.queue import keyed, store
+from dragonfly.queue.keyed import ClaimedKeyed
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.process import Process
 
@@ -20,19 +22,25 @@ if TYPE_CHECKING:
 CLOSE_SECONDS = 2.0
 # a look from the start of the queue comes after so many times as long as the last one took
 START_SHARE = 10
+# so often a worker that is never idle looks for jobs with concurrency keys, if it knows of none
+KEYED_SECONDS = 0.1
 
 
 class Claims:
     """Draws a token for each claim, and gives back what a claim took whose answer was lost."""
 
-    def __init__(self, process: Process, worker_id: str) -> None:
+    def __init__(self, process: Process, worker_id: str, per_key: int = 1) -> None:
         self._process = process
         self._worker_id = worker_id
+        self._per_key = per_key
         self._doubtful: list[int] = []
         self._suspects_seen_at = time.monotonic()
         self._last: int | None = None  # the job claimed last, while there was more behind it
         self._start_seen_at = 0.0
         self._start_seconds = 0.0
+        self._keyed_wait = False
+        self._keyed_seen_at: float | None = None  # None: idle, and nothing says that there are any
+        self._behind_key = ""
 
     async def take(self, job_types: Sequence[str], limit: int, *, head: bool) -> Claimed:
         """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come.
@@ -46,7 +54,7 @@ class Claims:
             try:
                 claimed = await self._take(conn, job_types, limit, head=head)
             except BaseException:
-                self._process.suspects.difference_update(self._doubtful)
+                self._forget(self._doubtful)
                 raise
             self._doubtful.clear()
         return claimed
@@ -54,19 +62,34 @@ class Claims:
     async def _take(
         self, conn: Connection, job_types: Sequence[str], limit: int, *, head: bool
     ) -> Claimed:
-        suspects = []
-        if self._is_overdue():  # before the others, or long jobs would always be ahead of it
-            suspects = await self._claim_suspect(conn, job_types)
-            if len(suspects) == limit:
-                return Claimed(suspects)
-        if head and (jobs := await self._claim_head(conn, job_types, limit - len(suspects))):
-            return Claimed([*suspects, *jobs])
-        claimed = await self._claim(conn, job_types, limit - len(suspects))
-        if not claimed.jobs:  # such an answer tells of suspects, too
-            self._suspects_seen_at = time.monotonic()
-        if claimed.suspects_wait and not suspects and not self._process.suspects:
-            suspects = await self._claim_suspect(conn, job_types)
-        return Claimed([*suspects, *claimed.jobs]) if suspects else claimed
+        apart: list[Claim] = []
+        if self._suspects_overdue():  # before the others, or long jobs would always be ahead of it
+            apart = await self._claim_suspect(conn, job_types)
+        if len(apart) < limit and self._keyed_overdue():
+            apart += (await self._claim_keyed(conn, job_types, limit - len(apart))).jobs
+        if len(apart) == limit:
+            return Claimed(apart)
+        if head and (jobs := await self._claim_head(conn, job_types, limit - len(apart))):
+            return Claimed([*apart, *jobs])
+        claimed = await self._claim(conn, job_types, limit - len(apart))
+        if claimed.jobs or apart:
+            return Claimed([*apart, *claimed.jobs])
+        return await self._claim_apart(conn, job_types, limit, claimed)
+
+    async def _claim_apart(
+        self, conn: Connection, job_types: Sequence[str], limit: int, nothing: Claimed
+    ) -> Claimed:
+        """What an empty claim told of: a suspect, and jobs with concurrency keys."""
+        jobs: list[Claim] = []
+        self._suspects_seen_at = time.monotonic()  # such an answer tells of suspects, too
+        if nothing.suspects_wait and not self._process.suspects:
+            jobs = await self._claim_suspect(conn, job_types)
+        self._keyed_wait, self._keyed_seen_at = nothing.keyed_wait, None
+        if not nothing.keyed_wait or len(jobs) == limit:
+            return replace(nothing, jobs=jobs)
+        found = await self._claim_keyed(conn, job_types, limit - len(jobs))
+        waits = [wait for wait in (nothing.due_in, found.due_in) if wait is not None]
+        return replace(nothing, jobs=[*jobs, *found.jobs], due_in=min(waits, default=None))
 
     async def close(self) -> None:
         """Give back what may have been taken, if the database lets us within a bound."""
@@ -112,7 +135,13 @@ class Claims:
     async def _claim(self, conn: Connection, job_types: Sequence[str], limit: int) -> Claimed:
         return await store.claim(conn, job_types, limit, *self._draw())
 
-    def _is_overdue(self) -> bool:
+    def _forget(self, tokens: Sequence[int]) -> None:
+        """These claims took nothing, or it goes back."""
+        self._process.suspects.difference_update(tokens)
+        for token in tokens:
+            self._process.keyed.pop(token, None)
+
+    def _suspects_overdue(self) -> bool:
         """A busy queue must not starve the suspects: look for one at each heartbeat at least."""
         return (
             not self._process.suspects
@@ -126,6 +155,29 @@ class Claims:
         self._process.suspects.add(token)
         suspect = await store.claim_suspect(conn, job_types, worker_id, lease, token)
         if suspect is None:
-            self._process.suspects.discard(token)
+            options = (job_types, self._per_key, worker_id, lease, token)
+            suspect = await keyed.claim_keyed_suspect(conn, *options)
+            self._process.keyed[token] = 1
+        if suspect is None:
+            self._forget([token])
             return []
         return [suspect]
+
+    def _keyed_overdue(self) -> bool:
+        """Only a claim that finds nothing tells of jobs with keys; a busy worker must ask."""
+        now = time.monotonic()
+        if self._keyed_seen_at is None:
+            self._keyed_seen_at = now
+        return self._keyed_wait or now - self._keyed_seen_at > KEYED_SECONDS
+
+    async def _claim_keyed(
+        self, conn: Connection, job_types: Sequence[str], limit: int
+    ) -> ClaimedKeyed:
+        self._keyed_seen_at = time.monotonic()
+        worker_id, lease, token = self._draw()
+        options = (limit, self._per_key, worker_id, lease, token)
+        found = await keyed.claim_keyed(conn, job_types, *options, behind=self._behind_key)
+        self._keyed_wait, self._behind_key = bool(found.jobs), found.behind
+        if found.jobs:
+            self._process.keyed[token] = len(found.jobs)
+        return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from dragonfly.backoff import BackoffState, pause_seconds
@@ -101,6 +101,12 @@ class Health:
     def _is_open(self, job_type: str) -> bool:
         circuit = self._circuits.get(job_type)
         return circuit is not None and circuit.open
+
+    def open_circuits(self, job_types: Iterable[str]) -> dict[str, str]:
+        """The types that are not claimed for now, each with the reason."""
+        if self._own.open:
+            return dict.fromkeys(job_types, self._reason or "")
+        return {kind: c.reason for kind, c in self._circuits.items() if c.open}
 
     def probe(self, held: Container[int]) -> str | None:
         """A type whose pause is over, of which one job may be tried.

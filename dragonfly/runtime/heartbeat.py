@@ -94,6 +94,9 @@ class Pulse:
             reason=reason,
             running_jobs=len(loop.running),
             job_types=tuple(loop.worker.handlers),
+            concurrency=loop.worker.concurrency,
+            concurrency_per_key=loop.worker.concurrency_per_key,
+            circuits=loop.health.open_circuits(tuple(loop.worker.handlers)),
         )
 
 

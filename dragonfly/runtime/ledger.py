@@ -12,7 +12,14 @@ import anyio
 from dragonfly.events import JobFinished, JobLockLost, JobsClaimed
 from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.runtime.acks import Acks
-from dragonfly.runtime.outcomes import COMPLETED, GIVEN_BACK, Ending, Verdict, released
+from dragonfly.runtime.outcomes import (
+    COMPLETED,
+    GIVEN_BACK,
+    Ending,
+    Verdict,
+    completed,
+    released,
+)
 from dragonfly.runtime.process import Process
 
 
@@ -55,7 +62,10 @@ class Ledger:
         """Its handler succeeded, after ``seconds``, and has no result."""
         if self.held.get(claim.id) is claim:  # else it was lost meanwhile
             self._ended[claim.id] = (COMPLETED, seconds)
-            self._acks.complete(claim, self)
+            if claim.lock_token in self._process.keyed:
+                self._acks.put(completed(claim), self)  # the statement that rings for its key
+            else:
+                self._acks.complete(claim, self)
 
     def conclude(self, claim: Claim, ending: Ending, seconds: float) -> None:
         """Its handler is done, after ``seconds``: pass on what is to be written."""

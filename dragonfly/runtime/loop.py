@@ -78,7 +78,7 @@ class WorkerLoop:
         self.wound_down = asyncio.Event()
         self._once_done = False
         self._crash: CrashLoopError | None = None
-        self._claims = Claims(process, self.worker_id)
+        self._claims = Claims(process, self.worker_id, worker.concurrency_per_key)
 
     # --- its life -------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -77,6 +78,8 @@ class Process:
     birth: str = field(default_factory=lambda: secrets.token_hex(4))
     # tokens of held jobs that were in flight at a crash: at most one, so that the next is telling
     suspects: set[int] = field(default_factory=set)
+    # how many held jobs with concurrency keys each token stands for: their ends make room
+    keyed: Counter[int] = field(default_factory=Counter)
     abandoned: asyncio.Event = field(default_factory=asyncio.Event)
     wakeups: dict[str, asyncio.Event] = field(default_factory=dict)
     # finishes so far, and at which count each worker last began a look that found nothing due
@@ -97,9 +100,11 @@ class Process:
         """Claimed jobs came to their end (``last``: of all that their worker held).
 
         Who waits for that is rung: the worker when it holds nothing more, everybody when a drain
-        depends on it or a suspect made room for the next.
+        depends on it, a suspect made room for the next, or a job for another of its key.
         """
         self.settled += len(claims)
+        if self.keyed and self._make_room(claims):
+            self.ring()
         if self.suspects and (over := self.suspects & {claim.lock_token for claim in claims}):
             self.suspects -= over
             self.ring()
@@ -107,6 +112,12 @@ class Process:
             self.ring()
         elif last and worker in self.wakeups:
             self.wakeups[worker].set()
+
+    def _make_room(self, claims: Sequence[Claim]) -> bool:
+        tokens = [claim.lock_token for claim in claims if claim.lock_token in self.keyed]
+        self.keyed.subtract(tokens)
+        self.keyed = +self.keyed  # what counts down to nothing is forgotten
+        return bool(tokens)
 
     def stop_if_drained(self, unwritten: int) -> bool:
         """Stop if every living worker has looked in vain since the last finish."""

@@ -12,7 +12,9 @@ import pytest
 from tests.conftest import database_dsn
 
 EMPTY = """
-TRUNCATE ops.jobs, ops.worker_heartbeats, ops.schedules RESTART IDENTITY;
+ALTER TABLE ops.audit DISABLE TRIGGER keep_audit;
+TRUNCATE ops.jobs, ops.worker_heartbeats, ops.schedules, ops.pauses, ops.audit RESTART IDENTITY;
+ALTER TABLE ops.audit ENABLE TRIGGER keep_audit;
 DELETE FROM ops.migrations;
 INSERT INTO ops.migrations SELECT * FROM public.applied;
 """

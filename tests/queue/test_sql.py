@@ -7,13 +7,23 @@ import re
 import asyncpg
 import pytest
 
-from dragonfly.queue import bloat, claiming, heartbeats, migrate, schedules, statements, stats
+from dragonfly.queue import (
+    bloat,
+    claiming,
+    fragments,
+    heartbeats,
+    keyed,
+    migrate,
+    schedules,
+    statements,
+    stats,
+)
 
 TEXTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (statements, claiming, heartbeats, schedules, stats, bloat)
+    for module in (statements, claiming, keyed, heartbeats, schedules, stats, bloat)
     for name, text in vars(module).items()
-    if isinstance(text, str) and name.isupper()
+    if isinstance(text, str) and name.isupper() and name not in fragments.__dict__
 }
 
 
