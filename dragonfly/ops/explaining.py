@@ -98,14 +98,14 @@ def _no_worker(found: Standing) -> str:
 def _key_busy(found: Standing) -> str:
     key = f"Its key {found.concurrency_key!r} is busy (at most {found.per_key} at once)"
     runs = f": job {found.blocker} runs on {found.blocker_on}" if found.blocker else ""
-    waits = f"; {_jobs(found)} of the key come before it" if found.ahead else ""
+    waits = f"; {_before(found, 'of the key ')}" if found.ahead else ""
     return f"{key}{runs}{waits}."
 
 
 def _suspect(found: Standing) -> str:
     alone = "It was in flight when a process died, so it runs alone, one such job at a time"
     runs = f": job {found.blocker} runs on {found.blocker_on}" if found.blocker else ""
-    waits = f"; {_jobs(found)} come before it" if found.ahead else ""
+    waits = f"; {_before(found)}" if found.ahead else ""
     return f"{alone}{runs}{waits}."
 
 
@@ -117,11 +117,13 @@ def _next(found: Standing, starts_in: float | None) -> str:
         if starts_in is not None
         else f"none of them ended in the last {age(WINDOW_SECONDS)}"
     )
-    return f"It waits its turn: {_jobs(found)} come before it; {when}."
+    return f"It waits its turn: {_before(found)}; {when}."
 
 
-def _jobs(found: Standing) -> str:
-    return f"{found.ahead:,}{'' if found.ahead_exact else ' or more'} jobs"
+def _before(found: Standing, of: str = "") -> str:
+    if found.ahead == 1:
+        return f"1 job {of}comes before it"
+    return f"{found.ahead:,}{'' if found.ahead_exact else ' or more'} jobs {of}come before it"
 
 
 def _moment(moment: datetime | None) -> str:

@@ -7,7 +7,7 @@ concurrency key are claimed in ``keyed``.
 
 from __future__ import annotations
 
-from dragonfly.queue.fragments import CLAIMED, MARK, OPEN_TYPES, UNKEYED, levels
+from dragonfly.queue.fragments import CLAIMED, KEYED, MARK, OPEN_TYPES, UNKEYED, levels
 
 # $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement.
 # What is due of the highest priority there is: all that a lone job or a busy worker needs, at half
@@ -115,13 +115,13 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                     ORDER BY j.run_at LIMIT 1) AS later),
            (SELECT min(p.until) FROM ops.paused p WHERE p.job_type = ANY ($1)))
            - clock_timestamp())::float8,
-       EXISTS (SELECT FROM ops.jobs j
-                WHERE j.job_type IN (SELECT wanted.job_type FROM wanted)
-                  AND j.status = 'pending' AND j.crashes > 0
-                  AND j.run_at <= (SELECT clock_timestamp())),
-       EXISTS (SELECT FROM ops.jobs j
-                WHERE j.job_type IN (SELECT wanted.job_type FROM wanted)
-                  AND j.concurrency_key IS NOT NULL AND j.status = 'pending' AND j.crashes = 0)
+       EXISTS (SELECT FROM wanted CROSS JOIN LATERAL (
+               SELECT FROM ops.jobs j
+                WHERE j.job_type = wanted.job_type AND j.status = 'pending' AND j.crashes > 0
+                  AND j.run_at <= (SELECT clock_timestamp()) LIMIT 1) AS one),
+       EXISTS (SELECT FROM wanted CROSS JOIN LATERAL (
+               SELECT FROM ops.jobs j WHERE j.job_type = wanted.job_type AND {KEYED}
+                ORDER BY j.priority DESC LIMIT 1) AS one)
  WHERE NOT EXISTS (SELECT FROM claimed)
 """  # noqa: S608
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # so far a look goes in the order of claims; if the keys of all these jobs are busy, from key to key
 _FRONT_ROWS = 500
-_AROUND_KEYS = 1000
+_AROUND_KEYS = 250
 # salts the hash of a key, so that other advisory locks of the database do not meet ours
 _SEED = 0x44726167
 
@@ -29,7 +29,8 @@ _SEED = 0x44726167
 # head: the first job without a key that is due; what stands behind it waits for its turn.
 # in_order: keys with room, in the order of claims. around: where jobs of busy keys fill the front,
 #   the others, key by key, from where the last look ended.
-# Answers each key and whether its lock is ours; without any, the seconds until the next job is due.
+# Answers each key and whether its lock is ours; and last a row without one, which tells in how many
+# seconds the next job is due, and after which key the next look should go on ('' from the first).
 LOCK_KEYS = f"""
 WITH RECURSIVE {OPEN_TYPES}, {levels(UNKEYED, "plain")}, {levels(KEYED, "keyed")},
 head AS MATERIALIZED (
@@ -96,10 +97,9 @@ head AS MATERIALIZED (
 ), picked AS MATERIALIZED (
     SELECT concurrency_key FROM in_order UNION ALL SELECT concurrency_key FROM elsewhere
 )
-SELECT picked.concurrency_key AS key, NULL::float8 AS due_in,
-       pg_try_advisory_xact_lock(hashtextextended(picked.concurrency_key, {_SEED})) AS ours,
-       picked.concurrency_key IN (SELECT elsewhere.concurrency_key FROM elsewhere) AS elsewhere
-  FROM picked
+(SELECT picked.concurrency_key AS key, NULL::float8 AS due_in, NULL AS reached,
+        pg_try_advisory_xact_lock(hashtextextended(picked.concurrency_key, {_SEED})) AS ours
+   FROM picked)
 UNION ALL
 SELECT NULL,
        (SELECT extract(epoch FROM min(later.run_at) - clock_timestamp())
@@ -107,8 +107,11 @@ SELECT NULL,
                SELECT j.run_at FROM ops.jobs j
                 WHERE j.job_type = rung.job_type AND {KEYED} AND j.priority = rung.priority
                   AND j.run_at > (SELECT clock_timestamp())
-                ORDER BY j.run_at LIMIT 1) AS later)::float8, false, false
- WHERE NOT EXISTS (SELECT FROM picked)
+                ORDER BY j.run_at LIMIT 1) AS later)::float8,
+       coalesce(CASE WHEN (SELECT count(*) FROM picked) = $2
+                     THEN (SELECT max(elsewhere.concurrency_key) FROM elsewhere)
+                     ELSE (SELECT around.concurrency_key FROM around
+                            WHERE around.step = {_AROUND_KEYS}) END, ''), false
 """  # noqa: S608 - made of constants, like all below
 
 # The same for the first job that was in flight when a process died and whose key has room.
@@ -192,19 +195,17 @@ async def claim_keyed(
     Only what stands before the first due job without a key; a transaction of its own.
     """
     async with conn.transaction(isolation="read_committed"):
-        rows = await conn.fetch(LOCK_KEYS, job_types, limit, per_key, behind)
-        if behind and rows[0]["key"] is None:
-            rows = await conn.fetch(LOCK_KEYS, job_types, limit, per_key, "")
-        if rows[0]["key"] is None:
-            return ClaimedKeyed([], rows[0]["due_in"])
-        keys = [row["key"] for row in rows if row["ours"]]
+        *picked, told = await conn.fetch(LOCK_KEYS, job_types, limit, per_key, behind)
+        if not picked:
+            unseen = told["reached"] or behind
+            return ClaimedKeyed([], _CONTENDED if unseen else told["due_in"], told["reached"])
+        keys = [row["key"] for row in picked if row["ours"]]
         jobs: list[Claim] = []
         if keys:
             options = (locked_by, lease, token, keys, per_key, False)
             found = await conn.fetch(CLAIM_KEYED, job_types, limit, *options)
             jobs = list(map(Claim._make, found))
-    around = [row["key"] for row in rows if row["elsewhere"]]
-    return ClaimedKeyed(jobs, None if jobs else _CONTENDED, max(around, default=""))
+    return ClaimedKeyed(jobs, None if jobs else _CONTENDED, told["reached"])
 
 
 async def claim_keyed_suspect(

@@ -191,7 +191,7 @@ async def standing(conn: Connection, job_id: int) -> Standing | None:
     if cause is Cause.NEXT:
         cause, kind = await _cause_among_others(conn, row, limit)
     ahead = kind["ahead"] if kind else 0
-    if cause is Cause.NEXT:
+    if cause is Cause.NEXT and not row["crashes"]:  # suspects are claimed apart from the others
         ahead = await conn.fetchval(_BEFORE, row["job_types"], limit, job_id)
     shared = set(Standing.__dataclass_fields__) & set(row.keys())
     return Standing(

@@ -126,16 +126,25 @@ async def test_busy_keys_in_front_hold_nobody_up(conn: asyncpg.Connection) -> No
     assert [] == ids(await claim(conn, behind=third.behind))
 
 
-async def test_around_starts_over_at_the_end(conn: asyncpg.Connection) -> None:
-    """A look from key to key that finds nothing behind the last one goes on from the first."""
+async def test_around_comes_to_every_key(conn: asyncpg.Connection) -> None:
+    """However many keys have nothing due, look after look goes on until all were seen."""
     await put(conn, "theirs", concurrency_key="m")
     await conn.execute(
         "INSERT INTO ops.jobs (job_type, concurrency_key, run_at) SELECT 'greet', 'm',"
         " now() - interval '1 hour' FROM generate_series(1, 600)"
     )
-    early = await put(conn, concurrency_key="a")
+    await conn.execute(
+        "INSERT INTO ops.jobs (job_type, concurrency_key, run_at)"
+        " SELECT 'greet', 'n' || n, now() + interval '1 hour' FROM generate_series(1, 600) AS n"
+    )
+    last = await put(conn, concurrency_key="z")
 
-    assert [early] == ids(await claim(conn, behind="z"))
+    looks, found = 1, await claim(conn, behind="zz")
+    while not found.jobs:
+        assert (found.due_in or 0) < 0  # to be repeated soon
+        looks, found = looks + 1, await claim(conn, behind=found.behind)
+
+    assert ([last], True) == (ids(found), looks > 2)
 
 
 async def test_a_locked_key_is_passed_by(dsn: str, conn: asyncpg.Connection) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from dragonfly.queue import claiming
+from dragonfly.queue import claiming, keyed
 from dragonfly.queue import statements as sql
 from tests.conftest import database_dsn
 
@@ -38,6 +38,14 @@ INSERT INTO ops.jobs (job_type, status, finished_at, run_at)
 SELECT 'soon', 'completed', now(), now() - interval '10 minutes';
 INSERT INTO ops.jobs (job_type, crashes, run_at) SELECT 'later', 1, now() + interval '1 day'
   FROM generate_series(1, {MANY // 5});
+INSERT INTO ops.jobs (job_type, concurrency_key, run_at)
+SELECT 'visit', 'busy', now() - interval '1 day' FROM generate_series(1, {MANY // 5});
+INSERT INTO ops.jobs (job_type, concurrency_key, run_at, priority)
+SELECT 'visit', 'k' || n, now() + interval '1 day', n % 3 FROM generate_series(1, {MANY // 5}) AS n;
+INSERT INTO ops.jobs (job_type, concurrency_key) SELECT 'visit', 'z' || n
+  FROM generate_series(1, 100) AS n;
+INSERT INTO ops.jobs (job_type, concurrency_key, status, attempts, lock_token, locked_until)
+SELECT 'visit', 'busy', 'processing', 1, 9, now() + interval '1 hour';
 INSERT INTO ops.jobs (job_type, status, attempts, lock_token, locked_by, locked_at, locked_until)
 SELECT 'stamp', 'processing', 1, 7, 'greeter.1@here', now(), now() + interval '1 hour'
   FROM generate_series(1, {HELD});
@@ -82,6 +90,15 @@ CASES: dict[str, tuple[str, str, int]] = {
     "claim nothing": (claiming.CLAIM, "ARRAY['later'], 50, 'me', 60, 5", 60),
     "claim no suspect": (claiming.CLAIM_SUSPECT, "ARRAY['later'], 'me', 60, 5", 20),
     "claim a suspect": (claiming.CLAIM_SUSPECT, f"{TYPES}, 'me', 60, 5", 20),
+    "lock the first keys": (keyed.LOCK_KEYS, "ARRAY['visit'], 10, 2, ''", 3_000),
+    "lock keys around": (keyed.LOCK_KEYS, "ARRAY['visit'], 10, 1, 'y'", 3_000),
+    "lock no key": (keyed.LOCK_KEYS, f"{TYPES}, 10, 1, ''", 60),
+    "lock no suspect's key": (keyed.LOCK_SUSPECT_KEY, "ARRAY['visit'], 1", 20),
+    "claim of ten keys": (
+        keyed.CLAIM_KEYED,
+        "ARRAY['visit'], 10, 'me', 60, 5, ARRAY['busy', 'z1', 'z2'], 3, false",
+        150,
+    ),
     "unclaim": (claiming.UNCLAIM, "ARRAY[5::bigint]", 150),
     "complete 200": (
         sql.COMPLETE,

@@ -158,6 +158,6 @@ async def test_row_level_security_is_on_and_not_forced(session: asyncpg.Connecti
     )
 
     assert [
-        ("jobs", True, False), ("migrations", True, False), ("schedules", True, False),
-        ("worker_heartbeats", True, False)
+        ("audit", True, False), ("jobs", True, False), ("migrations", True, False),
+        ("pauses", True, False), ("schedules", True, False), ("worker_heartbeats", True, False)
     ] == [tuple(one) for one in rows]  # fmt: skip
