@@ -10,6 +10,7 @@ import anyio
 
 from dragonfly import __version__
 from dragonfly.events import JobsRescued
+from dragonfly.job import Claim
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.heartbeats import Beat, Heartbeat, WorkerStatus
@@ -71,16 +72,17 @@ class Pulse:
             loop.lose(lost)
         loop.give_back_the_late()
 
-    async def _renew(self, conn: Connection, loop: WorkerLoop) -> set[int]:
-        """Renew everything held; the ids of jobs that somebody else has by now."""
+    async def _renew(self, conn: Connection, loop: WorkerLoop) -> list[Claim]:
+        """Renew everything held; the claims whose jobs somebody else has by now."""
         held = list(loop.ledger.held.values())
         if not held:
-            return set()
+            return []
         renewed = await store.renew(conn, held, self._process.settings.lease_seconds)
-        missing = [
-            (c.id, c.lock_token) for c in held if c.id not in renewed and c.id in loop.ledger.held
-        ]
-        return await store.lost(conn, missing) if missing else set()
+        missing = [claim for claim in held if claim.id not in renewed]
+        if not missing:
+            return []
+        lost = await store.lost(conn, [(claim.id, claim.lock_token) for claim in missing])
+        return [claim for claim in missing if claim.id in lost]
 
     def _row(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> Heartbeat:
         return Heartbeat(

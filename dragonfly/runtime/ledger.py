@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import anyio
 
@@ -101,11 +101,18 @@ class Ledger:
         waiting = {claim.lock_token for claim in self.waiting}
         self._arrivals = deque(item for item in self._arrivals if item[0] in waiting)
 
-    def lose(self, job_ids: set[int]) -> None:
-        """These have another holder by now, or none: forget them, unless their end is under way."""
-        self.waiting = deque(claim for claim in self.waiting if claim.id not in job_ids)
-        for job_id in (job_ids & self.held.keys()) - self._ended.keys():
-            self._settle(self.held[job_id], None)
+    def lose(self, tokens: Container[tuple[int, int]]) -> None:
+        """These (id, token) have another holder by now: forget them, unless their end is under way.
+
+        A job that was claimed anew meanwhile has another token, and stays.
+        """
+        lost = [claim for claim in self.held.values() if (claim.id, claim.lock_token) in tokens]
+        self.waiting = deque(
+            claim for claim in self.waiting if (claim.id, claim.lock_token) not in tokens
+        )
+        for claim in lost:
+            if claim.id not in self._ended:
+                self._settle(claim, None)
 
     async def settled_within(self, seconds: float) -> bool:
         """Wait until every end is durable; False if that took longer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -224,7 +224,8 @@ class WorkerLoop:
     def _accept(self, claims: list[Claim]) -> None:
         if not claims:
             return
-        if again := {claim.id for claim in claims} & self.ledger.held.keys():
+        held = self.ledger.held
+        if again := [held[claim.id] for claim in claims if claim.id in held]:
             self.lose(again)  # the lock ran out meanwhile: the new one counts
         self._idle.clear()
         self.ledger.accept(claims)
@@ -334,12 +335,16 @@ class WorkerLoop:
         if self.ledger.give_back(waiting_longer_than=self.process.settings.heartbeat_seconds):
             self._pace.forget()
 
-    def lose(self, job_ids: set[int]) -> None:
-        """These jobs have another holder now, or none: stop working on them."""
+    def lose(self, claims: Sequence[Claim]) -> None:
+        """These claims are no longer good: stop working on their jobs.
+
+        Where a job was claimed anew meanwhile, the new claim stands.
+        """
+        tokens = {(claim.id, claim.lock_token) for claim in claims}
         for slot in self.running:
-            if slot.claim is not None and slot.claim.id in job_ids:
+            if slot.claim is not None and (slot.claim.id, slot.claim.lock_token) in tokens:
                 slot.interrupt(Interruption.LOST)
-        self.ledger.lose(job_ids)
+        self.ledger.lose(tokens)
 
     # --- stopping -------------------------------------------------------------------------------
 

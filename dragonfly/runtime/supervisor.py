@@ -242,8 +242,8 @@ class Supervisor:
 
     def _cancelled(self, job_id: int) -> None:
         for loop in self._loops.values():
-            if job_id in loop.ledger.held:
-                loop.lose({job_id})
+            if claim := loop.ledger.held.get(job_id):
+                loop.lose([claim])
 
     async def _ring_at_stop(self) -> None:
         stop = self.process.stop

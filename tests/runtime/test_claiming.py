@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import anyio
 import asyncpg
+import pytest
 
 from dragonfly import Job, Worker, enqueue, enqueue_many
-from dragonfly.events import JobFinished, JobsClaimed, JobStarted, ListenerConnected
+from dragonfly.events import JobFinished, JobLockLost, JobsClaimed, JobStarted, ListenerConnected
+from dragonfly.queue import store
 from tests.support import running, until
 
 Payload = dict[str, object]
@@ -241,3 +244,43 @@ async def test_a_payload_that_does_not_fit_is_rejected(dsn: str, conn: asyncpg.C
     assert all("PAYLOAD_INVALID" in row["last_error"] for row in rows[:3])
     assert "many" not in rows[1]["last_error"]
     assert 0 == failures
+
+
+async def test_a_job_claimed_anew_during_a_heartbeat_is_kept(
+    dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A renewal that misses a job claimed anew meanwhile does not take the new claim for lost."""
+    worker = Worker("slow")
+
+    @worker.job("slow")
+    async def slow(job: Job[Payload]) -> None:
+        await anyio.sleep_forever()
+
+    job_id = await enqueue(conn, "slow", {})
+    renew = store.renew
+    async with running(dsn, worker, heartbeat_seconds=60, lease_seconds=200) as (boss, seen):
+        await seen.wait_for(JobStarted)
+        loop = boss._loops["slow"]
+        old = loop.ledger.held[job_id]
+        renewed = anyio.Event()
+
+        async def renew_late(*args: Any) -> set[int]:
+            """The job changes its token between the look at what is held and its renewal."""
+            await conn.execute("UPDATE ops.jobs SET lock_token = $1", old.lock_token + 1)
+            loop.ledger.held[job_id] = old._replace(lock_token=old.lock_token + 1)
+            found = await renew(*args)
+            renewed.set()
+            return found
+
+        before = await conn.fetchval("SELECT last_heartbeat_at FROM ops.worker_heartbeats")
+        monkeypatch.setattr(store, "renew", renew_late)
+        boss._pulses["slow"].nudge()
+        await renewed.wait()
+        later = "SELECT last_heartbeat_at > $1 FROM ops.worker_heartbeats"
+        await until(conn, later, before)
+        kept, lost = loop.ledger.held.get(job_id), seen.of(JobLockLost)
+        if kept is not None:
+            loop.lose([kept])  # it is on no slot: let the worker end without it
+
+    assert old.lock_token + 1 == (kept and kept.lock_token)
+    assert [] == lost
