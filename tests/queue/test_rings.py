@@ -8,7 +8,8 @@ import asyncpg
 
 from dragonfly.job import Finish, JobStatus
 from dragonfly.queue import store
-from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL, enqueue, enqueue_many
+from dragonfly.queue.bulk import enqueue_many
+from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL, enqueue
 from tests.queue.rows import MINE, again, done, listening, put
 
 

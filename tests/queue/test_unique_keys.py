@@ -9,7 +9,8 @@ import pytest
 
 from dragonfly.job import Finish, JobStatus
 from dragonfly.queue import store
-from dragonfly.queue.store import enqueue, enqueue_many
+from dragonfly.queue.bulk import enqueue_many
+from dragonfly.queue.store import enqueue
 from tests.queue.rows import (
     LEASE,
     ME,
