@@ -1,11 +1,11 @@
-"""What a second enqueue with a key does to the job that waits with it: skip, replace, reschedule."""
+"""What a second enqueue does to the job that waits with its key: skip, replace, reschedule."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import anyio
@@ -57,14 +57,15 @@ async def _each(conn: asyncpg.Connection, payload: Any, **options: Any) -> int:
 each_way = pytest.mark.parametrize("add", [_one, _many, _each])
 
 
-async def hours(conn: asyncpg.Connection, number: float) -> Any:
+async def hours(conn: asyncpg.Connection, number: float) -> datetime:
     """A time so many hours from the database's now."""
-    return await conn.fetchval("SELECT clock_timestamp() + make_interval(hours => $1)", number)
+    now: datetime = await conn.fetchval("SELECT clock_timestamp()")
+    return now + number * HOUR
 
 
 @each_way
 async def test_replace(conn: asyncpg.Connection, add: Add) -> None:
-    """The pending job gets the new payload and every option, as if it had been added like this."""
+    """The pending job gets the new payload and all options, as if it had been added so."""
     job_id = await add(conn, {"n": 1}, priority=9, max_attempts=3, correlation_id=CORRELATION)
     before = await row(conn, job_id)
 
@@ -104,8 +105,8 @@ async def test_reschedule(conn: asyncpg.Connection, add: Add) -> None:
 
 
 @each_way
-@pytest.mark.parametrize("on_conflict", CHOICES)
-@pytest.mark.parametrize("state", [None, "ours", "completed", "failed", "cancelled"])
+@pytest.mark.parametrize("on_conflict", ["replace", "reschedule"])
+@pytest.mark.parametrize("state", [None, "ours", "failed"])
 async def test_a_free_key(
     conn: asyncpg.Connection, add: Add, on_conflict: OnConflict, state: str | None
 ) -> None:
@@ -124,7 +125,7 @@ async def test_a_free_key(
 
 @each_way
 async def test_a_retry_that_is_changed(conn: asyncpg.Connection, add: Add) -> None:
-    """A job that failed before keeps its attempts, crashes and errors; a checkpoint is the old payload's."""
+    """What failed before keeps its attempts, crashes and errors, and a checkpoint its payload."""
     job_id = await put(
         conn, "ours", unique_key="k", attempts=2, crashes=1,
         checkpoint='{"line": 7}', progress='{"percent": 9}',
@@ -158,7 +159,7 @@ async def test_without_a_key_there_is_no_conflict(
 
 
 async def test_an_unknown_choice(conn: asyncpg.Connection) -> None:
-    """A word that is no choice is refused with those that are, in Python and in SQL; null is skip."""
+    """What is no choice is refused with those that are, in Python and in SQL; null is skip."""
     wrong: Any = "update"
     sql = "SELECT ops.enqueue_job('greet', unique_key => 'k', on_conflict => $1)"
 
@@ -176,7 +177,7 @@ async def test_an_unknown_choice(conn: asyncpg.Connection) -> None:
 async def test_who_is_rung(
     dsn: str, conn: asyncpg.Connection, add: Add, on_conflict: OnConflict
 ) -> None:
-    """Workers are rung when a job comes sooner than they know, at the commit; not when it waits longer."""
+    """Workers are rung, at the commit, when a job comes sooner; not when it waits longer."""
     await put(conn, unique_key="k", run_at=2 * HOUR)
     later, soon, undone = await hours(conn, 3), await hours(conn, 1), await hours(conn, 0.5)
     async with listening(dsn, JOBS_CHANNEL) as heard:
@@ -200,7 +201,7 @@ async def test_who_is_rung(
 async def test_a_race_for_a_new_key(
     dsn: str, conn: asyncpg.Connection, add: Add, commits: bool, on_conflict: OnConflict
 ) -> None:
-    """The second waits for the first's transaction, then changes its job or adds one; never an error."""
+    """The second waits for the first's transaction, then changes its job or adds one."""
     async with another(dsn) as early, another(dsn) as late:
         work = early.transaction()
         await work.start()
@@ -226,7 +227,7 @@ async def test_a_race_for_a_new_key(
 async def test_a_race_with_a_claim(
     dsn: str, conn: asyncpg.Connection, add: Add, on_conflict: OnConflict
 ) -> None:
-    """A job that is claimed while an enqueuer waits to change it runs as it was; a new one is added."""
+    """A job claimed while an enqueuer waits to change it runs as it was; a new one is added."""
     first = await put(conn, unique_key="k", payload='{"n": 1}')
     async with another(dsn) as early, another(dsn) as late:
         work = early.transaction()
@@ -263,7 +264,7 @@ async def test_a_claim_passes_by_what_is_being_changed(
 async def test_a_crowd_with_one_key(
     dsn: str, conn: asyncpg.Connection, on_conflict: OnConflict
 ) -> None:
-    """Enqueuers of one key beside workers that claim it neither fail nor lose the key's last word."""
+    """Enqueuers of one key beside workers that claim it do not fail, and none is forgotten."""
     rounds, answers = 40, []
 
     async def add_all(add: Add) -> None:
@@ -294,7 +295,7 @@ async def test_a_crowd_with_one_key(
 async def test_the_same_keys_in_opposite_order(
     dsn: str, conn: asyncpg.Connection, on_conflict: OnConflict
 ) -> None:
-    """Of two batches with the same new keys one waits for the other, in whatever order each has them."""
+    """Of two batches with the same new keys one waits for the other, whatever their order."""
     orders = [["a", "m", "b"], ["b", "m", "a"]]
     async with another(dsn) as holder, another(dsn) as one, another(dsn) as two:
         work = holder.transaction()
@@ -319,7 +320,7 @@ async def test_the_same_keys_in_opposite_order(
 async def test_equal_keys_of_one_batch(
     conn: asyncpg.Connection, on_conflict: OnConflict, kept: list[int], waiting: bool
 ) -> None:
-    """Equal keys are one job: as one call after the other would leave it, in the place of the first."""
+    """Equal keys are one job, as one call after the other leaves it, where the first stood."""
     old = await put(conn, unique_key="a", payload='{"n": -1}') if waiting else None
     keys = ["a", "b", None, "b", "a"]
     payloads = ({"n": n} for n in range(5))
@@ -341,7 +342,7 @@ async def test_equal_keys_of_one_batch(
 
 @pytest.mark.parametrize("on_conflict", CHOICES)
 async def test_ten_thousand(conn: asyncpg.Connection, on_conflict: OnConflict) -> None:
-    """A large batch, half of whose keys wait already, is answered in order and adds the other half."""
+    """A large batch, half of whose keys are taken, is answered in order and adds the rest."""
     count = 10_000
     old = await enqueue_many(
         conn, "greet", range(0, count, 2), unique_keys=[f"k{n}" for n in range(0, count, 2)]
