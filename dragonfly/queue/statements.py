@@ -260,19 +260,31 @@ ENQUEUE = """
 SELECT ops.enqueue_job($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
-# The same for jobs of any types, one array for each parameter; they are added in the order given.
+# The same for jobs of any types, one array for each parameter. They are numbered in the order given,
+# for each row is drawn, and added if it has a key, before the next; those without keys are inserted
+# together at the end, at a fraction of the cost.
 ENQUEUE_EACH = """
-SELECT ops.enqueue_job(new.job_type, new.payload::jsonb, new.run_at, new.priority, new.unique_key,
-                       new.concurrency_key, new.max_attempts, new.due_at, new.correlation_id,
-                       new.parent_id, new.on_conflict) AS id
-  FROM (SELECT *
-          FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::integer[], $5::text[],
-                      $6::text[], $7::integer[], $8::timestamptz[], $9::uuid[], $10::bigint[],
-                      $11::text[])
-               WITH ORDINALITY AS given (job_type, payload, run_at, priority, unique_key,
-                                         concurrency_key, max_attempts, due_at, correlation_id,
-                                         parent_id, on_conflict, place)
-         ORDER BY place) AS new
+WITH given AS MATERIALIZED (
+    SELECT new.*, CASE WHEN new.unique_key IS NULL THEN nextval('ops.jobs_id_seq') END AS id
+      FROM (SELECT *
+              FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::integer[], $5::text[],
+                          $6::text[], $7::integer[], $8::timestamptz[], $9::uuid[], $10::bigint[],
+                          $11::text[])
+                   WITH ORDINALITY AS row (job_type, payload, run_at, priority, unique_key,
+                                           concurrency_key, max_attempts, due_at, correlation_id,
+                                           parent_id, on_conflict, place)
+             ORDER BY place) AS new
+), unkeyed AS (
+    INSERT INTO ops.jobs (id, job_type, payload, run_at, priority, concurrency_key, max_attempts,
+                          due_at, correlation_id, parent_id)
+    SELECT id, job_type, payload::jsonb, coalesce(run_at, now()), priority, concurrency_key,
+           coalesce(max_attempts, 8), due_at, correlation_id, parent_id
+      FROM given WHERE unique_key IS NULL
+)
+SELECT coalesce(id, ops.enqueue_job(job_type, payload::jsonb, run_at, priority, unique_key,
+                                    concurrency_key, max_attempts, due_at, correlation_id,
+                                    parent_id, on_conflict)) AS id
+  FROM given
 """
 
 # $1 job type, $2 payloads, $3 unique keys or nulls, $4 concurrency keys or nulls, $5 run_at,

@@ -363,6 +363,28 @@ async def test_ten_thousand(conn: asyncpg.Connection, on_conflict: OnConflict) -
     assert [sign * n if n % 2 == 0 else -n for n in range(count)] == [payloads[i] for i in ids]
 
 
+async def test_each_in_turn(conn: asyncpg.Connection) -> None:
+    """Jobs of any types are numbered, and so run, in the order given, keyed or not."""
+    types, keys = ("greet", "stamp"), (None, "a", None, "b", "a")
+    jobs = [
+        NewJob(types[n % 2], str(n), unique_key=keys[n % 5] and f"{keys[n % 5]}{n // 20}")
+        for n in range(200)
+    ]
+
+    ids = await enqueue_each(conn, jobs)
+
+    rows = {one["id"]: one for one in await conn.fetch("SELECT * FROM ops.jobs")}
+    assert [(job.job_type, job.unique_key) for job in jobs] == [
+        (rows[one]["job_type"], rows[one]["unique_key"]) for one in ids
+    ]
+    added = list(dict.fromkeys(ids))
+    assert sorted(added) == added
+    assert set(added) == rows.keys()
+    assert [job.payload for job in jobs if job.unique_key is None] == [
+        rows[one]["payload"] for one in added if rows[one]["unique_key"] is None
+    ]
+
+
 async def test_each_of_none(conn: asyncpg.Connection) -> None:
     """No jobs are no statement."""
     assert [] == await enqueue_each(conn, [])
