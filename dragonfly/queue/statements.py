@@ -260,9 +260,9 @@ ENQUEUE = """
 SELECT ops.enqueue_job($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
-# The same for jobs of any types, one array for each parameter. They are numbered in the order given,
-# for each row is drawn, and added if it has a key, before the next; those without keys are inserted
-# together at the end, at a fraction of the cost.
+# The same for jobs of any types, one array for each parameter. They are numbered in the order
+# given: each gets its number, or is added if it has a key, before the next is read. Those without
+# keys are inserted together at the end, at a fraction of the cost.
 ENQUEUE_EACH = """
 WITH given AS MATERIALIZED (
     SELECT new.*, CASE WHEN new.unique_key IS NULL THEN nextval('ops.jobs_id_seq') END AS id
