@@ -12,6 +12,8 @@ import anyio
 import asyncpg
 import pytest
 
+from dragonfly import Job, Worker
+from dragonfly.events import JobFinished, ListenerConnected
 from dragonfly.queue import store
 from dragonfly.queue.bulk import NewJob, enqueue_each, enqueue_many
 from dragonfly.queue.store import JOBS_CHANNEL, OnConflict, enqueue, payload_json
@@ -28,6 +30,7 @@ from tests.queue.rows import (
     statuses,
     until_blocked,
 )
+from tests.support import running
 
 Add = Callable[..., Awaitable[int]]
 HOUR = timedelta(hours=1)
@@ -258,6 +261,27 @@ async def test_a_claim_passes_by_what_is_being_changed(
     claimed = (await store.claim(conn, ["greet"], 9, ME, LEASE, MINE)).jobs
 
     assert [changed] == [job.id for job in claimed]
+
+
+async def test_a_worker_takes_what_is_moved_to_now(dsn: str, conn: asyncpg.Connection) -> None:
+    """A worker that would look again in minutes runs a job that is moved to now."""
+    worker = Worker("greeter")
+
+    @worker.job("greet")
+    async def greet(job: Job[int]) -> int:
+        return job.payload
+
+    await enqueue(conn, "greet", 0)
+    job_id = await enqueue(conn, "greet", 1, unique_key="k", run_at=await hours(conn, 1))
+    async with running(dsn, worker, poll_seconds=300) as (_, recorder):
+        await recorder.wait_for(ListenerConnected)
+        await recorder.wait_for(JobFinished)
+        await enqueue(conn, "greet", 2, unique_key="k", on_conflict="replace")
+        await enqueue(conn, "greet", 3, unique_key="k", on_conflict="reschedule")
+        await recorder.wait_for(JobFinished, count=2)
+
+    after = await row(conn, job_id)
+    assert ("completed", 2) == (after["status"], after["result"])
 
 
 @pytest.mark.parametrize("on_conflict", CHOICES)

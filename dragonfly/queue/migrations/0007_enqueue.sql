@@ -21,9 +21,10 @@ create function ops.enqueue_job(
     language plpgsql security definer set search_path = '' as $$
 #variable_conflict use_column
 declare
-    found_id bigint;
-    found_at timestamptz;
-    moved_to timestamptz;
+    new_id     bigint;
+    waiting_id bigint;
+    waiting_at timestamptz;
+    moved_to   timestamptz;
 begin
     if enqueue_job.unique_key is null then
         insert into ops.jobs as j (job_type, payload, run_at, priority, concurrency_key,
@@ -31,15 +32,24 @@ begin
         values (job_type, coalesce(payload, '{}'), coalesce(run_at, pg_catalog.now()),
                 coalesce(priority, 0)::smallint, concurrency_key,
                 coalesce(max_attempts, 8), due_at, correlation_id, parent_id)
-        returning j.id into found_id;
-        return found_id;
+        returning j.id into new_id;
+        return new_id;
     end if;
+    on_conflict := coalesce(on_conflict, 'skip');
     if on_conflict not in ('skip', 'replace', 'reschedule') then
         raise invalid_parameter_value using
             message = pg_catalog.format(
                 'on_conflict is %L; it must be skip, replace or reschedule', on_conflict);
     end if;
     loop
+        if on_conflict <> 'skip' then
+            -- waits while a claim or another enqueuer holds the row, and sees what became of it
+            select j.id, j.run_at into waiting_id, waiting_at from ops.jobs as j
+             where j.job_type = enqueue_job.job_type and j.unique_key = enqueue_job.unique_key
+               and j.status = 'pending'
+               for no key update;
+            exit when waiting_id is not null;
+        end if;
         insert into ops.jobs as j (job_type, payload, run_at, priority, unique_key, concurrency_key,
                                    max_attempts, due_at, correlation_id, parent_id)
         values (job_type, coalesce(payload, '{}'), coalesce(run_at, pg_catalog.now()),
@@ -47,53 +57,44 @@ begin
                 coalesce(max_attempts, 8), due_at, correlation_id, parent_id)
         on conflict (job_type, unique_key) where status = 'pending' and unique_key is not null
         do nothing
-        returning j.id into found_id;
-        exit when found_id is not null;
-
-        if coalesce(on_conflict, 'skip') = 'skip' then
-            select j.id into found_id from ops.jobs as j
+        returning j.id into new_id;
+        if new_id is null and on_conflict = 'skip' then
+            select j.id into new_id from ops.jobs as j
              where j.job_type = enqueue_job.job_type and j.unique_key = enqueue_job.unique_key
                and j.status = 'pending';
-        else
-            -- if a claim holds the row, the answer is no row as soon as it commits
-            select j.id, j.run_at into found_id, found_at from ops.jobs as j
-             where j.job_type = enqueue_job.job_type and j.unique_key = enqueue_job.unique_key
-               and j.status = 'pending'
-               for no key update;
         end if;
-        if found_id is null then
-            -- the other one was claimed between the two statements: the key is free again
-            continue;
+        if new_id is not null then
+            return new_id;
         end if;
-
-        if on_conflict = 'replace' then
-            -- what an earlier attempt left to resume from belongs to the payload that it had;
-            -- attempts, crashes and errors stay, so that no budget starts over
-            update ops.jobs as j
-               set payload = coalesce(enqueue_job.payload, '{}'),
-                   run_at = coalesce(enqueue_job.run_at, j.run_at),
-                   priority = coalesce(enqueue_job.priority, 0)::smallint,
-                   concurrency_key = enqueue_job.concurrency_key,
-                   max_attempts = coalesce(enqueue_job.max_attempts, 8),
-                   due_at = enqueue_job.due_at,
-                   correlation_id = enqueue_job.correlation_id,
-                   parent_id = enqueue_job.parent_id,
-                   progress = null, checkpoint = null
-             where j.id = found_id
-            returning j.run_at into moved_to;
-        elsif on_conflict = 'reschedule' then
-            update ops.jobs as j
-               set run_at = coalesce(enqueue_job.run_at, pg_catalog.now())
-             where j.id = found_id
-            returning j.run_at into moved_to;
-        end if;
-        if moved_to < found_at then
-            -- no trigger rings for an update: claims and finishes would pay for it
-            perform pg_catalog.pg_notify('ops_jobs', enqueue_job.job_type);
-        end if;
-        exit;
+        -- the key was taken and is free again, or the other way round: look again
     end loop;
-    return found_id;
+
+    if on_conflict = 'reschedule' then
+        update ops.jobs as j
+           set run_at = coalesce(enqueue_job.run_at, pg_catalog.now())
+         where j.id = waiting_id
+        returning j.run_at into moved_to;
+    else
+        -- what an earlier attempt left to resume from belongs to the payload that it had;
+        -- attempts, crashes and errors stay, so that no budget starts over
+        update ops.jobs as j
+           set payload = coalesce(enqueue_job.payload, '{}'),
+               run_at = coalesce(enqueue_job.run_at, j.run_at),
+               priority = coalesce(enqueue_job.priority, 0)::smallint,
+               concurrency_key = enqueue_job.concurrency_key,
+               max_attempts = coalesce(enqueue_job.max_attempts, 8),
+               due_at = enqueue_job.due_at,
+               correlation_id = enqueue_job.correlation_id,
+               parent_id = enqueue_job.parent_id,
+               progress = null, checkpoint = null
+         where j.id = waiting_id
+        returning j.run_at into moved_to;
+    end if;
+    if moved_to < waiting_at then
+        -- no trigger rings for an update: every claim and finish would pay for it
+        perform pg_catalog.pg_notify('ops_jobs', enqueue_job.job_type);
+    end if;
+    return waiting_id;
 end $$;
 
 comment on function ops.enqueue_job is
