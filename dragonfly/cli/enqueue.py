@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable
-from typing import IO, TYPE_CHECKING, Any, get_args
+from typing import IO, TYPE_CHECKING, Any, NoReturn, get_args
 
 import asyncpg
 import click
@@ -76,7 +76,7 @@ def enqueue(
         ids = _add_one(reader, payload or "{}") if source is None else _add_file(reader, source)
     except _REFUSALS as error:
         why = getattr(error, "constraint_name", None) or type(error).__name__
-        raise click.UsageError(f"The database refused it: {why}. Nothing was enqueued.") from error
+        _refuse(f"the database refused a job ({why}); nothing was enqueued.")
     except asyncpg.DeadlockDetectedError:
         raise click.ClickException(
             "Somebody else enqueues the same unique keys in another order. "
@@ -121,8 +121,7 @@ def _add_one(reader: Reader, payload: str) -> Iterable[int]:
     try:
         job = reader.read(os.fsencode(payload))
     except InputRefused as refusal:
-        say(f"dragonfly: {refusal.code}: {refusal.message}.", err=True)
-        raise click.exceptions.Exit(EXIT_BAD_PAYLOAD) from None
+        _refuse(f"{refusal.code}: {refusal.message}.")
     return ask(lambda conn: enqueue_each(conn, [job]))
 
 
@@ -131,7 +130,7 @@ def _add_file(reader: Reader, source: IO[bytes]) -> Iterable[int]:
         with progress("reading", _size(source)) as told:
             bad = judge(source, reader.read, kept, told)
         if bad:
-            _refuse(bad)
+            _refuse_lines(bad)
         count = _count(kept)
 
         async def add_all(conn: Connection) -> Iterable[int]:
@@ -152,9 +151,14 @@ def _count(kept: IO[bytes]) -> int:
     return sum(1 for _ in kept)
 
 
-def _refuse(bad: list[BadLine]) -> None:
+def _refuse_lines(bad: list[BadLine]) -> NoReturn:
     for line in bad:
         say(f"line {line.number}: {line.why}.", err=True)
+    count = "1 bad line" if len(bad) == 1 else f"{len(bad)} bad lines"
     more = "the rest was not read; " if len(bad) == MOST_BAD_LINES else ""
-    say(f"dragonfly: {len(bad)} bad lines; {more}nothing was enqueued.", err=True)
+    _refuse(f"{count}; {more}nothing was enqueued.")
+
+
+def _refuse(sentence: str) -> NoReturn:
+    say(f"dragonfly: {sentence}", err=True)
     raise click.exceptions.Exit(EXIT_BAD_PAYLOAD)

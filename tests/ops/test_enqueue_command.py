@@ -15,7 +15,10 @@ from click.testing import CliRunner
 
 from dragonfly.cli.enqueue import enqueue
 from dragonfly.ops.job_files import MOST_LINE_BYTES
+from dragonfly.queue.store import enqueue as enqueue_job
 from tests.ops.test_commands import Answer, Shell, shell
+from tests.queue.rows import another
+from tests.support import until
 
 WHEN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 OPTIONS = {
@@ -107,7 +110,7 @@ async def test_the_choice_for_a_taken_key(shell: Shell, conn: asyncpg.Connection
         (["greet", "NaN"], "PAYLOAD_INVALID: not JSON: expected value at byte 1."),
         (["greet", '"\\u0000"'], "PAYLOAD_INVALID: the payload holds NaN, Infinity or"),
         (["simplicity_ingest", "{}"], "PAYLOAD_INVALID: the payload of simplicity_ingest does not"),
-        ([""], "The database refused it: jobs_job_type_check"),
+        ([""], "the database refused a job (jobs_job_type_check); nothing was enqueued."),
         ([], "Name a JOB_TYPE, or a --file"),
         (["greet", "{}", "--file", "-"], "Give a PAYLOAD or a --file, not both."),
         (["greet", "--file", "-", "--unique-key", "k"], "would be one job"),
@@ -266,7 +269,7 @@ async def test_a_file_in_utf16(shell: Shell) -> None:
 
     assert [
         "line 1: the file is UTF-16; save it as UTF-8.",
-        "dragonfly: 1 bad lines; nothing was enqueued.",
+        "dragonfly: 1 bad line; nothing was enqueued.",
     ] == refusal(await shell.run("enqueue", "greet", "--file", file))
 
 
@@ -277,8 +280,28 @@ async def test_what_the_server_refuses(shell: Shell, conn: asyncpg.Connection) -
 
     answer = await shell.run("enqueue", "--file", write(shell, *lines))
 
-    assert "Error: The database refused it: theirs. Nothing was enqueued." in refusal(answer)
+    assert "dragonfly: the database refused a job (theirs); nothing was enqueued." in refusal(
+        answer
+    )
     assert [] == await jobs(conn, "id")
+
+
+async def test_keys_taken_crosswise(shell: Shell, conn: asyncpg.Connection) -> None:
+    """A file that deadlocks with another enqueuer of its keys is undone, with what to do."""
+    lines = [{"job_type": "greet", "unique_key": key} for key in "ab"]
+    # so that it is the file's transaction that the server ends
+    await conn.execute("SET deadlock_timeout = '1 min'")
+    async with another(shell.dsn) as watcher, conn.transaction():
+        await enqueue_job(conn, "greet", {}, unique_key="b")
+        loading = asyncio.create_task(shell.run("enqueue", "--file", write(shell, *lines)))
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await until(watcher, f"{waiting} AND datname = current_database()", expected=1)
+        await enqueue_job(conn, "greet", {}, unique_key="a")
+        answer = await loading
+
+    assert (1, "") == (answer.code, answer.out)
+    assert answer.err.endswith("in another order. Nothing was enqueued; try again.\n")
+    assert [("b",), ("a",)] == await jobs(conn, "unique_key")
 
 
 async def test_a_large_file(shell: Shell, conn: asyncpg.Connection) -> None:
