@@ -26,7 +26,7 @@ _HOMES = {
     "UnfitValue": "dragonfly.errors",
     "Worker": "dragonfly.worker",
     "enqueue": "dragonfly.queue.store",
-    "enqueue_many": "dragonfly.queue.store",
+    "enqueue_many": "dragonfly.queue.bulk",
 }
 
 __all__ = [
@@ -62,7 +62,8 @@ if TYPE_CHECKING:
         UnfitValue,
     )
     from dragonfly.job import Cancel, Job, JobStatus, Reject, Retry, RetryPolicy, Snooze
-    from dragonfly.queue.store import enqueue, enqueue_many
+    from dragonfly.queue.bulk import enqueue_many
+    from dragonfly.queue.store import enqueue
     from dragonfly.worker import Worker
 
 

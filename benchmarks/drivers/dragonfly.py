@@ -23,8 +23,9 @@ from benchmarks.drivers.protocol import (
 from dragonfly import Job, Worker
 from dragonfly.events import Events
 from dragonfly.postgres.database import open_database
+from dragonfly.queue.bulk import enqueue_many
 from dragonfly.queue.migrate import migrate
-from dragonfly.queue.store import enqueue, enqueue_many
+from dragonfly.queue.store import enqueue
 from dragonfly.runtime.process import open_process
 from dragonfly.runtime.supervisor import Supervisor
 from dragonfly.settings import Settings

@@ -16,7 +16,7 @@ from benchmarks.figures import Metric
 from benchmarks.peers import DRAGONFLY, Peer
 from benchmarks.plot import line_chart, stacked
 from benchmarks.running import Driver
-from dragonfly.queue.store import enqueue_many
+from dragonfly.queue.bulk import enqueue_many
 
 RATE = Metric("SOAK drain while enqueueing, jobs/s", "{:,.0f}", more_is_better=True)
 MEMORY = Metric("SOAK worker's resident memory, MiB", "{:.0f}")

@@ -14,7 +14,8 @@ from uuid import UUID
 
 import anyio.to_thread
 
-from dragonfly.queue.store import enqueue, enqueue_many
+from dragonfly.queue.bulk import enqueue_many
+from dragonfly.queue.store import enqueue
 
 if TYPE_CHECKING:
     from asyncpg import Connection

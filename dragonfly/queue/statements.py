@@ -266,17 +266,51 @@ UPDATE ops.jobs SET checkpoint = $3::jsonb WHERE id = $1 AND lock_token = $2 RET
 """
 
 ENQUEUE = """
-SELECT ops.enqueue_job($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT ops.enqueue_job($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
-# $1 job type, $2 payloads, $3 unique keys or nulls, $4 run_at, $5 priority, $6 max attempts,
-# $7 correlation id, $8 parent id. Rows are inserted, and so numbered, in the order given.
+# The same for jobs of any types, one array for each parameter. They are numbered in the order
+# given: each gets its number, or is added if it has a key, before the next is read. Those without
+# keys are inserted together at the end, at a fraction of the cost.
+ENQUEUE_EACH = """
+WITH given AS MATERIALIZED (
+    SELECT new.*, CASE WHEN new.unique_key IS NULL THEN nextval('ops.jobs_id_seq') END AS id
+      FROM (SELECT *
+              FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::integer[], $5::text[],
+                          $6::text[], $7::integer[], $8::timestamptz[], $9::uuid[], $10::bigint[],
+                          $11::text[])
+                   WITH ORDINALITY AS row (job_type, payload, run_at, priority, unique_key,
+                                           concurrency_key, max_attempts, due_at, correlation_id,
+                                           parent_id, on_conflict, place)
+             ORDER BY place) AS new
+), unkeyed AS (
+    INSERT INTO ops.jobs (id, job_type, payload, run_at, priority, concurrency_key, max_attempts,
+                          due_at, correlation_id, parent_id)
+    SELECT id, job_type, payload::jsonb, coalesce(run_at, now()), priority, concurrency_key,
+           coalesce(max_attempts, 8), due_at, correlation_id, parent_id
+      FROM given WHERE unique_key IS NULL
+)
+SELECT coalesce(id, ops.enqueue_job(job_type, payload::jsonb, run_at, priority, unique_key,
+                                    concurrency_key, max_attempts, due_at, correlation_id,
+                                    parent_id, on_conflict)) AS id
+  FROM given
+"""
+
+# $1 job type, $2 payloads, $3 unique keys or nulls, $4 concurrency keys or nulls, $5 run_at,
+# $6 priority, $7 max attempts, $8 due_at, $9 correlation id, $10 parent id. Jobs are numbered, and
+# so run, in the order given; they are inserted in the order of their keys, so that of two enqueuers
+# with the same keys one waits for the other, and never each for each.
 ENQUEUE_MANY = """
-INSERT INTO ops.jobs (job_type, payload, unique_key, run_at, priority, max_attempts,
-                      correlation_id, parent_id)
-SELECT $1, new.payload::jsonb, new.unique_key, coalesce($4, now()), $5, coalesce($6, 8), $7, $8
-  FROM unnest($2::text[], $3::text[]) WITH ORDINALITY AS new (payload, unique_key, place)
- ORDER BY new.place
+INSERT INTO ops.jobs (id, job_type, payload, unique_key, concurrency_key, run_at, priority,
+                      max_attempts, due_at, correlation_id, parent_id)
+SELECT numbered.id, $1, numbered.payload::jsonb, numbered.unique_key, numbered.concurrency_key,
+       coalesce($5, now()), $6, coalesce($7, 8), $8, $9, $10
+  FROM (SELECT nextval('ops.jobs_id_seq') AS id, new.*
+          FROM (SELECT *
+                  FROM unnest($2::text[], $3::text[], $4::text[])
+                       WITH ORDINALITY AS given (payload, unique_key, concurrency_key, place)
+                 ORDER BY place) AS new) AS numbered
+ ORDER BY numbered.unique_key COLLATE "C", numbered.id
     ON CONFLICT (job_type, unique_key) WHERE status = 'pending' AND unique_key IS NOT NULL
     DO NOTHING
 RETURNING id, unique_key
@@ -287,7 +321,10 @@ DRAW_IDS = """
 SELECT array_agg(nextval('ops.jobs_id_seq')) FROM generate_series(1, $1::integer)
 """
 
+# The jobs that have these keys, kept from claims until the transaction ends: they must see what was
+# written in it.
 PENDING_BY_KEY = """
 SELECT id, unique_key FROM ops.jobs
  WHERE job_type = $1 AND unique_key = ANY ($2) AND status = 'pending'
+ ORDER BY id FOR KEY SHARE
 """

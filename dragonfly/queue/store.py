@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import secrets
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dragonfly.errors import JobLost
 from dragonfly.job import Claim, Completion, Finish, JobStatus, to_json
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 JOBS_CHANNEL = "ops_jobs"
 CANCELLED_CHANNEL = "ops_jobs_cancelled"
-# below this number the one round trip of an INSERT beats the two of a COPY
-COPY_ROWS = 50
+# what a second enqueue does to the pending job that has its unique key
+OnConflict = Literal["skip", "replace", "reschedule"]
+_CHOICES = get_args(OnConflict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,18 @@ async def enqueue(
     due_at: datetime | None = None,
     correlation_id: uuid.UUID | None = None,
     parent_id: int | None = None,
+    on_conflict: OnConflict = "skip",
 ) -> int:
     """Add a job in the transaction of ``conn`` and return its id.
 
-    If a pending job of this type has the ``unique_key``, nothing is added and its id is returned.
+    If a pending job of this type has the ``unique_key``, its id is returned and nothing is added:
+    ``on_conflict`` leaves that job as it is (``"skip"``), gives it the payload and options of this
+    call (``"replace"``; its ``run_at`` only if one is given), or only the ``run_at``, by default
+    now (``"reschedule"``). Its attempts and errors stay.
     Of the jobs with one ``concurrency_key``, whatever their types, only as many run at once as
     their workers say (``Worker(…, concurrency_per_key=1)``).
     """
+    require_choice(on_conflict)
     job_id: int = await conn.fetchval(
         sql.ENQUEUE,
         job_type,
@@ -81,70 +87,15 @@ async def enqueue(
         due_at,
         correlation_id,
         parent_id,
+        on_conflict,
     )
     return job_id
 
 
-async def enqueue_many(
-    conn: Connection,
-    job_type: str,
-    payloads: Iterable[Any],
-    *,
-    unique_keys: Sequence[str | None] | None = None,
-    run_at: datetime | None = None,
-    priority: int = 0,
-    max_attempts: int | None = None,
-    correlation_id: uuid.UUID | None = None,
-    parent_id: int | None = None,
-) -> list[int]:
-    """Add many jobs of one type in one statement; the ids come in the order of the payloads.
-
-    Where a pending job has a payload's unique key, that job's id stands in its place.
-    """
-    texts = [payload_json(payload) for payload in payloads]
-    if unique_keys is None and len(texts) >= COPY_ROWS:
-        columns = {
-            "run_at": run_at,
-            "priority": priority or None,
-            "max_attempts": max_attempts,
-            "correlation_id": correlation_id,
-            "parent_id": parent_id,
-        }
-        return await _copy(conn, job_type, texts, columns)
-    keys = list(unique_keys) if unique_keys is not None else [None] * len(texts)
-    options = (run_at, priority, max_attempts, correlation_id, parent_id)
-    if len(keys) != len(texts):
-        raise ValueError(f"{len(texts)} payloads but {len(keys)} unique keys")
-    rows = await conn.fetch(sql.ENQUEUE_MANY, job_type, texts, keys, *options)
-    unkeyed = iter([row["id"] for row in rows if row["unique_key"] is None])
-    by_key = {row["unique_key"]: row["id"] for row in rows if row["unique_key"] is not None}
-    first = {key: text for text, key in zip(reversed(texts), reversed(keys), strict=True)}
-    while taken := [key for key in first if key is not None and key not in by_key]:
-        found = await conn.fetch(sql.PENDING_BY_KEY, job_type, taken)
-        by_key |= {row["unique_key"]: row["id"] for row in found}
-        # what was claimed between the two statements has freed its key
-        free = [key for key in taken if key not in by_key]
-        if free:
-            texts = [first[key] for key in free]
-            rows = await conn.fetch(sql.ENQUEUE_MANY, job_type, texts, free, *options)
-            by_key |= {row["unique_key"]: row["id"] for row in rows}
-    return [next(unkeyed) if key is None else by_key[key] for key in keys]
-
-
-async def _copy(
-    conn: Connection, job_type: str, payloads: Sequence[str], columns: dict[str, Any]
-) -> list[int]:
-    """COPY writes pages where INSERT writes rows (benchmark W1); ids are drawn before."""
-    ids: list[int] = await conn.fetchval(sql.DRAW_IDS, len(payloads))
-    given = {name: value for name, value in columns.items() if value is not None}
-    same = (job_type, *given.values())
-    await conn.copy_records_to_table(
-        "jobs",
-        schema_name="ops",
-        columns=["id", "payload", "job_type", *given],
-        records=[(*pair, *same) for pair in zip(ids, payloads, strict=True)],
-    )
-    return ids
+def require_choice(on_conflict: str) -> None:
+    """ValueError for a word that ``on_conflict`` does not know."""
+    if on_conflict not in _CHOICES:
+        raise ValueError(f"on_conflict is {on_conflict!r}; it must be {', '.join(_CHOICES)}.")
 
 
 def payload_json(payload: Any) -> str:

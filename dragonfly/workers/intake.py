@@ -15,7 +15,7 @@ from dragonfly.errors import InputRefused
 from dragonfly.job import Job, Reject, Snooze
 from dragonfly.judgments.batches import DEFAULT_BUDGET, Order
 from dragonfly.judgments.pipeline import Host, load_file, resume
-from dragonfly.queue.store import enqueue_many
+from dragonfly.queue.bulk import enqueue_many
 from dragonfly.workers.places import object_parts, relative_parts
 from dragonfly.workers.sources import NotThereYet, Sources, Spooled
 

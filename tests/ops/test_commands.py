@@ -53,19 +53,25 @@ class Shell:
     def intake(self) -> Path:
         return self.folder / "intake"
 
-    async def run(self, *words: str, **environment: str) -> Answer:
+    @property
+    def environment(self) -> dict[str, str]:
         env = {name: value for name, value in os.environ.items() if name not in _OURS}
-        env |= {
+        return env | {
             "SUPABASE_DB_URL_DEV": self.dsn,
             "DRAGONFLY_INTAKE_ROOT": str(self.intake),
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
+
+    async def run(self, *words: str, **environment: str) -> Answer:
+        return await self.feed(b"", *words, **environment)
+
+    async def feed(self, stdin: bytes, /, *words: str, **environment: str) -> Answer:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "dragonfly", *words,
-            cwd=self.folder, env=env | environment,
+            cwd=self.folder, env=self.environment | environment, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, err = await process.communicate()
+        out, err = await process.communicate(stdin)
         assert process.returncode is not None
         return Answer(process.returncode, out.decode("ascii"), err.decode("ascii"))
 

@@ -14,8 +14,9 @@ import pytest
 from pydantic import BaseModel
 
 from dragonfly.errors import UnfitValue
-from dragonfly.queue import store
-from dragonfly.queue.store import enqueue, enqueue_many
+from dragonfly.queue import bulk, store
+from dragonfly.queue.bulk import enqueue_many
+from dragonfly.queue.store import enqueue
 from tests.queue.rows import another, listening, put, row
 
 WHEN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -266,7 +267,7 @@ async def test_many_are_copied_with_every_option(conn: asyncpg.Connection) -> No
     ids = await enqueue_many(
         conn,
         "greet",
-        [{"n": n} for n in range(store.COPY_ROWS)],
+        [{"n": n} for n in range(bulk.COPY_ROWS)],
         run_at=run_at,
         priority=-3,
         max_attempts=2,
@@ -276,7 +277,7 @@ async def test_many_are_copied_with_every_option(conn: asyncpg.Connection) -> No
 
     rows = await conn.fetch("SELECT * FROM ops.jobs ORDER BY id")
     assert ids == [row["id"] for row in rows]
-    assert [f'{{"n": {n}}}' for n in range(store.COPY_ROWS)] == [row["payload"] for row in rows]
+    assert [f'{{"n": {n}}}' for n in range(bulk.COPY_ROWS)] == [row["payload"] for row in rows]
     assert {(run_at, -3, 2, correlation, 7)} == {
         (r["run_at"], r["priority"], r["max_attempts"], r["correlation_id"], r["parent_id"])
         for r in rows
@@ -285,7 +286,7 @@ async def test_many_are_copied_with_every_option(conn: asyncpg.Connection) -> No
 
 async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.Connection) -> None:
     """Copied jobs ring the workers, once, at the caller's commit; a rollback leaves none."""
-    payloads: list[dict[str, int]] = [{}] * store.COPY_ROWS
+    payloads: list[dict[str, int]] = [{}] * bulk.COPY_ROWS
     async with listening(dsn, store.JOBS_CHANNEL) as heard:
         with contextlib.suppress(ZeroDivisionError):
             async with conn.transaction():
@@ -295,7 +296,7 @@ async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.C
             await enqueue_many(conn, "stamp", payloads)
 
     assert [(store.JOBS_CHANNEL, "stamp")] == heard
-    assert store.COPY_ROWS == await conn.fetchval("SELECT count(*) FROM ops.jobs")
+    assert bulk.COPY_ROWS == await conn.fetchval("SELECT count(*) FROM ops.jobs")
 
 
 async def test_payloads_may_hold_what_pydantic_writes(conn: asyncpg.Connection) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import asyncpg
+import pytest
 
 from dragonfly.job import Finish, JobStatus
 from dragonfly.queue import store
-from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL, enqueue, enqueue_many
+from dragonfly.queue.bulk import COPY_ROWS, NewJob, enqueue_each, enqueue_many
+from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL, enqueue
 from tests.queue.rows import MINE, again, done, listening, put
 
 
@@ -30,6 +33,75 @@ async def test_an_insert_rings_once_per_statement_and_type(
         await enqueue(conn, "one", {})
 
     assert ["a", "b", "c", "one"] == sorted(job_type for _, job_type in heard)
+
+
+async def _by_hand(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    await put(conn, job_type=job_type, unique_key=key)
+
+
+async def _by_function(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    await conn.execute("SELECT ops.enqueue_job($1, unique_key => $2)", job_type, key)
+
+
+async def _by_copy(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    columns = ["job_type", "unique_key"]
+    await conn.copy_records_to_table(
+        "jobs", schema_name="ops", records=[(job_type, key)], columns=columns
+    )
+
+
+async def _one(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    await enqueue(conn, job_type, {}, unique_key=key)
+
+
+async def _many(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    await enqueue_many(conn, job_type, [{}], unique_keys=[key])
+
+
+async def _many_more(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    keys = None if key is None else [key, *[None] * COPY_ROWS]
+    await enqueue_many(conn, job_type, [{}] * (COPY_ROWS + 1), unique_keys=keys)
+
+
+async def _each(conn: asyncpg.Connection, job_type: str, key: str | None) -> None:
+    await enqueue_each(conn, [NewJob(job_type, unique_key=key)])
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("add", [_by_hand, _by_function, _by_copy, _one, _many, _many_more, _each])
+async def test_every_entrance_rings_at_the_commit(
+    dsn: str, conn: asyncpg.Connection, add: Callable[..., Awaitable[None]], key: str | None
+) -> None:
+    """Whichever way jobs come, what commits rings once and not before; what is undone does not."""
+    async with listening(dsn, JOBS_CHANNEL) as early:
+        work = conn.transaction()
+        await work.start()
+        await add(conn, "kept", key)
+        undone = conn.transaction()
+        await undone.start()
+        await add(conn, "half undone", key)
+        await undone.rollback()
+    assert [] == early
+    async with listening(dsn, JOBS_CHANNEL) as heard:
+        await work.commit()
+        work = conn.transaction()
+        await work.start()
+        await add(conn, "undone", key)
+        await work.rollback()
+
+    assert [(JOBS_CHANNEL, "kept")] == heard
+
+
+@pytest.mark.parametrize("add", [_by_function, _one, _many, _each])
+async def test_what_is_left_out_does_not_ring(
+    dsn: str, conn: asyncpg.Connection, add: Callable[..., Awaitable[None]]
+) -> None:
+    """A job that is not added, as its key is taken, is no news."""
+    await add(conn, "greet", "k")
+    async with listening(dsn, JOBS_CHANNEL) as heard:
+        await add(conn, "greet", "k")
+
+    assert [] == heard
 
 
 async def test_a_finish_rings_for_what_is_due_again(dsn: str, conn: asyncpg.Connection) -> None:

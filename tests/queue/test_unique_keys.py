@@ -9,7 +9,8 @@ import pytest
 
 from dragonfly.job import Finish, JobStatus
 from dragonfly.queue import store
-from dragonfly.queue.store import enqueue, enqueue_many
+from dragonfly.queue.bulk import enqueue_many
+from dragonfly.queue.store import enqueue
 from tests.queue.rows import (
     LEASE,
     ME,
@@ -48,6 +49,24 @@ async def test_keys_belong_to_a_type(conn: asyncpg.Connection) -> None:
     }
 
     assert 5 == len(ids)
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_the_first_waits_for_the_seconds_commit(
+    dsn: str, conn: asyncpg.Connection, many: bool
+) -> None:
+    """A job that stands for a second enqueue is claimed after its commit, and sees its rows."""
+    job_id = await enqueue(conn, "greet", {}, unique_key="k")
+    async with another(dsn) as second:
+        async with second.transaction():
+            if many:
+                await enqueue_many(second, "greet", [{}], unique_keys=["k"])
+            else:
+                await enqueue(second, "greet", {}, unique_key="k")
+            before = await store.claim(conn, ["greet"], 9, ME, LEASE, MINE)
+        after = await store.claim(conn, ["greet"], 9, ME, LEASE, MINE)
+
+    assert ([], [job_id]) == (before.jobs, [job.id for job in after.jobs])
 
 
 @pytest.mark.parametrize("state", ["ours", "completed", "failed", "cancelled"])

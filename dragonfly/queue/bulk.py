@@ -1,0 +1,138 @@
+"""Adding many jobs at once: of one type, or of any types row by row.
+
+All take a connection and run in whatever transaction it is in.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dragonfly.queue import statements as sql
+from dragonfly.queue.store import OnConflict, payload_json, require_choice
+
+if TYPE_CHECKING:
+    from asyncpg import Connection
+
+# below this number the one round trip of an INSERT beats the two of a COPY
+COPY_ROWS = 50
+_SHARED = (
+    "job_type", "run_at", "priority", "max_attempts", "due_at", "correlation_id", "parent_id"
+)  # fmt: skip
+
+
+class NewJob(NamedTuple):
+    """One call of ``ops.enqueue_job()``, its parameters in order; ``payload`` is JSON text."""
+
+    job_type: str
+    payload: str = "{}"
+    run_at: datetime | None = None
+    priority: int = 0
+    unique_key: str | None = None
+    concurrency_key: str | None = None
+    max_attempts: int | None = None
+    due_at: datetime | None = None
+    correlation_id: uuid.UUID | None = None
+    parent_id: int | None = None
+    on_conflict: OnConflict = "skip"
+
+
+async def enqueue_each(conn: Connection, jobs: Sequence[NewJob]) -> list[int]:
+    """Add these jobs one after the other in one statement; the ids in their order."""
+    columns = map(list, zip(*jobs, strict=True))
+    return [row["id"] for row in await conn.fetch(sql.ENQUEUE_EACH, *columns)] if jobs else []
+
+
+async def enqueue_many(
+    conn: Connection,
+    job_type: str,
+    payloads: Iterable[Any],
+    *,
+    unique_keys: Iterable[str | None] | None = None,
+    concurrency_keys: Iterable[str | None] | None = None,
+    run_at: datetime | None = None,
+    priority: int = 0,
+    max_attempts: int | None = None,
+    due_at: datetime | None = None,
+    correlation_id: uuid.UUID | None = None,
+    parent_id: int | None = None,
+    on_conflict: OnConflict = "skip",
+) -> list[int]:
+    """Add many jobs of one type; the ids come, and the jobs run, in the order of the payloads.
+
+    The keys go with the payloads one by one. Where a pending job has a payload's unique key, that
+    job's id stands in its place, and ``on_conflict`` says what becomes of it, as in ``enqueue``;
+    equal keys of one call are one job, with the last payload if it says ``"replace"``.
+    """
+    require_choice(on_conflict)
+    texts = [payload_json(payload) for payload in payloads]
+    limits = _beside(texts, concurrency_keys, "concurrency keys")
+    like = NewJob(
+        job_type, "", run_at, priority, None, None, max_attempts, due_at, correlation_id, parent_id,
+        on_conflict,
+    )  # fmt: skip
+    if unique_keys is None and len(texts) >= COPY_ROWS:
+        return await _copy(conn, like, texts, limits)
+    keys = _beside(texts, unique_keys, "unique keys")
+    jobs = [
+        like._replace(payload=text, unique_key=key, concurrency_key=limit)
+        for text, key, limit in zip(texts, keys, limits, strict=True)
+    ]
+    return await _insert(conn, jobs, like) if jobs else []
+
+
+def _beside(texts: Sequence[str], keys: Iterable[str | None] | None, what: str) -> list[str | None]:
+    """One key for each payload; ValueError if the numbers differ."""
+    listed: list[str | None] = [None] * len(texts) if keys is None else list(keys)
+    if len(listed) != len(texts):
+        raise ValueError(f"{len(texts)} payloads but {len(listed)} {what}")
+    return listed
+
+
+async def _insert(conn: Connection, jobs: list[NewJob], like: NewJob) -> list[int]:
+    """Add what can be added in one statement, and see to the keys that were taken."""
+    in_turn = jobs if like.on_conflict == "replace" else jobs[::-1]
+    keyed = {job.unique_key: job for job in in_turn if job.unique_key is not None}
+    jobs = [job if job.unique_key is None else keyed[job.unique_key] for job in jobs]
+    rows = await conn.fetch(
+        sql.ENQUEUE_MANY,
+        like.job_type,
+        [job.payload for job in jobs],
+        [job.unique_key for job in jobs],
+        [job.concurrency_key for job in jobs],
+        like.run_at,
+        like.priority,
+        like.max_attempts,
+        like.due_at,
+        like.correlation_id,
+        like.parent_id,
+    )
+    unkeyed = iter([row["id"] for row in rows if row["unique_key"] is None])
+    ids = {row["unique_key"]: row["id"] for row in rows if row["unique_key"] is not None}
+    if like.on_conflict == "skip" and (taken := keyed.keys() - ids.keys()):
+        found = await conn.fetch(sql.PENDING_BY_KEY, like.job_type, list(taken))
+        ids |= {row["unique_key"]: row["id"] for row in found}
+    # those to change, and those whose job was claimed between the two statements
+    rest = sorted(keyed.keys() - ids.keys())
+    ids |= zip(rest, await enqueue_each(conn, [keyed[key] for key in rest]), strict=True)
+    return [next(unkeyed) if job.unique_key is None else ids[job.unique_key] for job in jobs]
+
+
+async def _copy(
+    conn: Connection, like: NewJob, payloads: Sequence[str], limits: Sequence[str | None]
+) -> list[int]:
+    """COPY writes pages where INSERT writes rows (benchmark W1); ids are drawn before."""
+    ids: list[int] = await conn.fetchval(sql.DRAW_IDS, len(payloads))
+    shared = {name: getattr(like, name) for name in _SHARED}
+    # where nothing is given the table's default holds
+    given = {name: value for name, value in shared.items() if value is not None}
+    same = tuple(given.values())
+    await conn.copy_records_to_table(
+        "jobs",
+        schema_name="ops",
+        columns=["id", "payload", "concurrency_key", *given],
+        records=[(*own, *same) for own in zip(ids, payloads, limits, strict=True)],
+    )
+    return ids
