@@ -12,6 +12,7 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
+from dragonfly.postgres.failures import storable, without_credentials
 from dragonfly.postgres.transactions import transaction
 from dragonfly.queue import store
 from dragonfly.runtime.process import JOB_SESSION, Process
@@ -20,6 +21,7 @@ from dragonfly.worker import Handler
 if TYPE_CHECKING:
     from asyncpg import Connection
 
+PROGRESS_LETTERS = 500
 _SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
@@ -60,7 +62,9 @@ class WorkerDesk:
             job.finished = job.completion is not None
 
     async def progress(self, job: Job[Any], percent: float, sentence: str) -> None:
-        await self._write(job, lambda conn: store.progress(conn, job.claim, percent, sentence))
+        # the author's own words: counts stay in them, what opens a door does not
+        words = storable(without_credentials(sentence)[:PROGRESS_LETTERS])
+        await self._write(job, lambda conn: store.progress(conn, job.claim, percent, words))
 
     async def checkpoint(self, job: Job[Any], value: str) -> None:
         await self._write(job, lambda conn: store.checkpoint(conn, job.claim, value))

@@ -325,9 +325,9 @@ class WorkerLoop:
             self.ledger.give_back(claim.job_type)
             finish = ending.finish and ending.finish._replace(delay=pause)
             return Ending(finish, ending.verdict, ending.outcome, reason)
-        retry = self.worker.handlers[claim.job_type].retry
+        retries = self.worker.handlers[claim.job_type].retries
         self._counted(slot, reason)
-        return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retry)
+        return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retries)
 
     def give_back_the_late(self) -> None:
         """Return what waited a heartbeat for a slot, and claim no more until one is free."""

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 import anyio
 
-from dragonfly.job import Claim, Job, RetryPolicy
+from dragonfly.job import Claim, Job
+from dragonfly.retries import Retries
 from dragonfly.runtime.execution import WorkerDesk
 from dragonfly.runtime.outcomes import (
     COMPLETED,
@@ -112,9 +113,9 @@ class Slot:
                 self._close(claim, self._interrupted(claim, handler))
                 raise
             # the handler let somebody else's cancellation out
-            ending = self._ending(claim, handler.retry, error)
+            ending = self._ending(claim, handler.retries, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure has its row in the table
-            ending = self._ending(claim, handler.retry, error)
+            ending = self._ending(claim, handler.retries, error)
         self._close(claim, ending)
 
     def _is_cancelled(self) -> bool:
@@ -129,17 +130,19 @@ class Slot:
         else:
             self._feed.ended(self, claim, ending, seconds)
 
-    def _ending(self, claim: Claim, retry: RetryPolicy, error: BaseException) -> Ending:
+    def _ending(self, claim: Claim, retries: Retries, error: BaseException) -> Ending:
         if self._job is not None and self._job.finished:
             # its effects are committed: what went wrong afterwards can only be told
-            return Ending(None, Verdict.SUCCESS, "completed", ending_of(claim, error, retry).reason)
-        return ending_of(claim, error, retry)
+            return Ending(
+                None, Verdict.SUCCESS, "completed", ending_of(claim, error, retries).reason
+            )
+        return ending_of(claim, error, retries)
 
     def _interrupted(self, claim: Claim, handler: Handler) -> Ending:
         if self._job is not None and self._job.finished:
             return COMPLETED
         if self.cause is Interruption.TIMEOUT:
-            return ending_of(claim, HandlerTimeout(handler.timeout or 0.0), handler.retry)
+            return ending_of(claim, HandlerTimeout(handler.timeout or 0.0), handler.retries)
         if self.cause is Interruption.LOST:
             return Ending(None, Verdict.NEUTRAL, "lost")
         return Ending(released(claim), Verdict.NEUTRAL, "released")
