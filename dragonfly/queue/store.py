@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dragonfly.errors import JobLost
-from dragonfly.job import Claim, Completion, Finish, JobStatus, to_json
+from dragonfly.job import Claim, Completion, Finish, Job, JobStatus, to_json
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
 
@@ -60,12 +60,15 @@ async def enqueue(
     due_at: datetime | None = None,
     correlation_id: uuid.UUID | None = None,
     parent_id: int | None = None,
+    parent: Job[Any] | None = None,
 ) -> int:
     """Add a job in the transaction of ``conn`` and return its id.
 
     If a pending job of this type has the ``unique_key``, nothing is added and its id is returned.
+    ``parent``, the job that this one follows from, gives its id and its correlation id.
     The ``concurrency_key`` is kept with the job; workers do not limit by it in this version.
     """
+    correlation_id, parent_id = _descent(parent, correlation_id, parent_id)
     job_id: int = await conn.fetchval(
         sql.ENQUEUE,
         job_type,
@@ -93,11 +96,13 @@ async def enqueue_many(
     max_attempts: int | None = None,
     correlation_id: uuid.UUID | None = None,
     parent_id: int | None = None,
+    parent: Job[Any] | None = None,
 ) -> list[int]:
     """Add many jobs of one type in one statement; the ids come in the order of the payloads.
 
     Where a pending job has a payload's unique key, that job's id stands in its place.
     """
+    correlation_id, parent_id = _descent(parent, correlation_id, parent_id)
     texts = [payload_json(payload) for payload in payloads]
     if unique_keys is None and len(texts) >= COPY_ROWS:
         columns = {
@@ -126,6 +131,16 @@ async def enqueue_many(
             rows = await conn.fetch(sql.ENQUEUE_MANY, job_type, texts, free, *options)
             by_key |= {row["unique_key"]: row["id"] for row in rows}
     return [next(unkeyed) if key is None else by_key[key] for key in keys]
+
+
+def _descent(
+    parent: Job[Any] | None, correlation_id: uuid.UUID | None, parent_id: int | None
+) -> tuple[uuid.UUID | None, int | None]:
+    """What a job inherits from ``parent``; what is given beside it goes first."""
+    if parent is None:
+        return correlation_id, parent_id
+    own_id = parent.id if parent_id is None else parent_id
+    return correlation_id or parent.correlation_id, own_id
 
 
 async def _copy(
