@@ -92,9 +92,9 @@ class WorkerLoop:
                 if lifespan
                 else None
             )
-            desk = WorkerDesk(self.process, resources, self.worker.concurrency)
+            desk = WorkerDesk.of(self.process, resources, self.worker.concurrency)
             self._slots = [
-                Slot(self.worker, desk, self._deadlines, self)
+                Slot(self.worker.handlers, desk, self._deadlines, self)
                 for _ in range(self.worker.concurrency)
             ]
             stack.callback(self._deadlines.close)

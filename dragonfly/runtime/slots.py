@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from dragonfly.runtime.outcomes import (
     released,
     succeeded,
 )
-from dragonfly.worker import Handler, Worker
+from dragonfly.worker import Handler
 
 
 class Interruption(Enum):
@@ -59,8 +60,10 @@ class Slot:
     __slots__ = ("_deadlines", "_desk", "_feed", "_handlers", "_job", "_scope", "cause", "claim",
                  "deadline", "started")  # fmt: skip
 
-    def __init__(self, worker: Worker, desk: WorkerDesk, deadlines: Deadlines, feed: Feed) -> None:
-        self._handlers = worker.handlers
+    def __init__(
+        self, handlers: Mapping[str, Handler], desk: WorkerDesk, deadlines: Deadlines, feed: Feed
+    ) -> None:
+        self._handlers = handlers
         self._desk = desk
         self._deadlines = deadlines
         self._feed = feed
