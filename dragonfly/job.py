@@ -189,6 +189,11 @@ class Job(Generic[Payload]):
         return self.claim.attempt
 
     @property
+    def max_attempts(self) -> int:
+        """How often the job may run in all, whatever a policy says."""
+        return self.claim.max_attempts
+
+    @property
     def correlation_id(self) -> uuid.UUID | None:
         return self.claim.correlation_id
 

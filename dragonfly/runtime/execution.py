@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import asyncpg
 
@@ -53,7 +57,12 @@ class WorkerDesk:
 
     async def in_thread(self, handler: Handler, job: Job[Any]) -> Any:
         """Run a plain function where it blocks nobody; what it returned."""
-        return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
+        try:
+            return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
+        except concurrent.futures.CancelledError:
+            # what it asked of the loop was cancelled: so is this task, at its next step
+            await anyio.lowlevel.checkpoint()
+            raise
 
     @asynccontextmanager
     async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:
@@ -82,6 +91,9 @@ class WorkerDesk:
         await self._write(job, lambda conn: store.checkpoint(conn, job.claim, value))
 
     async def _write(self, job: Job[Any], write: Callable[[Connection], Awaitable[bool]]) -> None:
+        if anyio.current_effective_deadline() == -math.inf:
+            # a plain function asks, past its time: no cancellation is delivered to a thread's calls
+            raise asyncio.CancelledError
         if job.connection is not None:
             ours = await write(job.connection)
         else:

@@ -17,6 +17,7 @@ import pytest
 from dragonfly import (
     ConfigurationError,
     Job,
+    JobLost,
     JobMisuse,
     Retry,
     RetryPolicy,
@@ -25,7 +26,9 @@ from dragonfly import (
     enqueue,
     enqueue_many,
 )
-from dragonfly.events import JobFinished
+from dragonfly.events import JobFinished, JobLockLost
+from dragonfly.queue import store
+from dragonfly.testing import perform
 from tests.support import drain, running
 
 Payload = dict[str, Any]
@@ -179,6 +182,87 @@ async def test_a_plain_function_may_tell_its_progress(dsn: str, conn: asyncpg.Co
     row = await conn.fetchrow("SELECT progress ->> 'sentence', checkpoint, result FROM ops.jobs")
     assert (0, ("so far", "3", '"done"')) == (code, tuple(row or ()))
     assert threading.main_thread() is not threads[0]
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_plain_function_learns_of_its_timeout(
+    dsn: str, conn: asyncpg.Connection, tells: bool
+) -> None:
+    """Nobody can stop a thread, but what it asks of the event loop raises once time is up."""
+    worker, pause = Worker("blocking"), threading.Event()
+
+    @worker.job("block", timeout=0.05, retry={TimeoutError: None})
+    def block(job: Job[Payload]) -> None:
+        while True:
+            pause.wait(0.01)
+            if tells:
+                anyio.from_thread.run(job.progress, 1, "at it")
+            else:
+                anyio.from_thread.check_cancelled()
+
+    await enqueue(conn, "block", {})
+    await drain(dsn, worker)
+
+    assert ("failed", "TIMEOUT: ran longer than 0.05 s") == tuple(
+        await conn.fetchrow("SELECT status, last_error FROM ops.jobs") or ()
+    )
+
+
+async def test_a_cancel_undoes_the_open_transaction(dsn: str, conn: asyncpg.Connection) -> None:
+    """A running job that somebody cancels leaves nothing of what it had not committed."""
+    await conn.execute("CREATE TABLE public.effects (n integer)")
+    worker, inside = Worker("writing"), anyio.Event()
+
+    @worker.job("write")
+    async def write(job: Job[Payload]) -> None:
+        async with job.transaction() as tx:
+            await tx.execute("INSERT INTO public.effects VALUES (1)")
+            await enqueue(tx, "next", {}, parent=job)
+            inside.set()
+            await anyio.sleep_forever()
+
+    job_id = await enqueue(conn, "write", {})
+    async with running(dsn, worker) as (_, seen):
+        await inside.wait()
+        assert await store.cancel(conn, job_id, "sent twice")
+        await seen.wait_for(JobLockLost)
+
+    rows = await conn.fetch("SELECT status, last_error FROM ops.jobs")
+    assert [("cancelled", "cancelled: sent twice")] == [tuple(row) for row in rows]
+    assert 0 == await conn.fetchval("SELECT count(*) FROM public.effects")
+
+
+@pytest.mark.parametrize("asks", ["progress", "checkpoint"])
+async def test_a_job_that_was_taken_away_can_tell_nothing(
+    conn: asyncpg.Connection, asks: str
+) -> None:
+    """Progress and checkpoints of a job that is no longer ours raise JobLost."""
+    worker = Worker("late")
+
+    @worker.job("tell")
+    async def tell(job: Job[Payload]) -> None:
+        await store.cancel(conn, job.id, "sent twice")
+        await (job.progress(50, "half") if asks == "progress" else job.checkpoint({"row": 1}))
+
+    ran = await perform(worker, "tell", {}, conn=conn)
+
+    assert "lost" == ran.outcome
+    assert isinstance(ran.exception, JobLost)
+    assert (None, None) == (ran.progress, ran.checkpoint)
+
+
+async def test_a_handler_knows_its_last_attempt() -> None:
+    """It can do once more what it would otherwise leave to the next."""
+    worker = Worker("patient")
+
+    @worker.job("try")
+    async def attempt(job: Job[Payload]) -> bool:
+        return job.attempt == job.max_attempts
+
+    attempts = [
+        await perform(worker, "try", {}, attempt=number, max_attempts=3) for number in (2, 3)
+    ]
+    assert [False, True] == [ran.result for ran in attempts]
 
 
 async def test_higher_priorities_run_first(dsn: str, conn: asyncpg.Connection) -> None:
