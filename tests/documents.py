@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -48,11 +49,11 @@ def steps(text: str) -> list[Step]:
     ]
 
 
-def argv(command: str) -> str:
-    """The command with this environment's Python, for a shell."""
-    programs = {"dragonfly": f"{sys.executable} -m dragonfly", "python": sys.executable}
-    program, _, rest = command.partition(" ")
-    return f"{programs.get(program, program)} {rest}"
+def argv(command: str) -> list[str]:
+    """The command's words, with this environment's Python."""
+    program, *words = shlex.split(command)
+    programs = {"dragonfly": [sys.executable, "-m", "dragonfly"], "python": [sys.executable]}
+    return [*programs[program], *words]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -69,7 +70,6 @@ def run(command: str, folder: Path, env: dict[str, str]) -> subprocess.Completed
     """A command as a person would type it in the folder, after its end."""
     return subprocess.run(
         argv(command),
-        shell=True,
         cwd=folder,
         env=env,
         capture_output=True,

@@ -168,9 +168,13 @@ async def _run(
             process.stop.request("timeout")
             process.stop.request("timeout")
 
+        def leave(_: int) -> None:
+            # what cannot be stopped must not take the process of the tests with it
+            witness.death = DragonflyError("a handler or a lifespan did not end when it was told")
+            group.cancel_scope.cancel()
+
         group.start_soon(stop_if_late)
-        # a handler that does not let itself be stopped must not take the tests' process with it
-        boss = Supervisor(process, workers, exit_now=lambda _: group.cancel_scope.cancel())
+        boss = Supervisor(process, workers, exit_now=leave)
         await boss.run(heed_signals=False)
         group.cancel_scope.cancel()
     if late is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,27 +87,21 @@ async def perform(
     it a later attempt.
     """
     handler = _handler_of(worker, job_type)
-    token, kept = store.new_token(), to_json(checkpoint)
-    text = store.payload_json(payload)
-    job_id = 0
+    text, kept, token = store.payload_json(payload), to_json(checkpoint), store.new_token()
+    claim = Claim(0, job_type, text, attempt, max_attempts, 0, token, correlation_id, kept)
     if conn is not None:
-        options = (attempt, max_attempts, token, correlation_id, kept)
-        job_id = await conn.fetchval(_HOLD, job_type, text, *options)
-    claim = Claim(job_id, job_type, text, attempt, max_attempts, 0, token, correlation_id, kept)
-    async with AsyncExitStack() as stack:
-        if resources is FROM_LIFESPAN:
-            resources = None
-            if worker.lifespan is not None:
-                resources = await stack.enter_async_context(worker.lifespan(Settings()))
-        trial = _Trial(claim)
-        await trial.run(handler, _connection_of(conn, trial), resources)
+        claim = await _hold(conn, claim)
+    trial = _Trial(claim)
+    async with _opened(worker, resources) as opened:
+        await trial.run(handler, _connection_of(conn, trial), opened)
+    finish = trial.ending.finish
     if conn is None:
-        return trial.performed(trial.ending.finish and trial.ending.finish.result)
-    if trial.ending.finish is not None:
-        await store.finish(conn, [trial.ending.finish])
-    (row,) = await conn.fetch(_LEFT, job_id)
-    added = await enqueued_after(conn, job_id)
-    return trial.performed(row["result"], row["progress"], row["checkpoint"], added, job_id)
+        return trial.performed(finish and finish.result)
+    if finish is not None:
+        await store.finish(conn, [finish])
+    (row,) = await conn.fetch(_LEFT, claim.id)
+    added = await enqueued_after(conn, claim.id)
+    return trial.performed(row["result"], row["progress"], row["checkpoint"], added, claim.id)
 
 
 def _handler_of(worker: Worker, job_type: str) -> Handler:
@@ -117,6 +111,32 @@ def _handler_of(worker: Worker, job_type: str) -> Handler:
         f"Worker {worker.name!r} takes no {job_type!r} jobs; "
         f"it takes: {', '.join(worker.handlers) or 'none'}."
     )
+
+
+async def _hold(conn: Connection, claim: Claim) -> Claim:
+    """Give the job a row, held under the claim's token."""
+    job_id = await conn.fetchval(
+        _HOLD,
+        claim.job_type,
+        claim.payload,
+        claim.attempt,
+        claim.max_attempts,
+        claim.lock_token,
+        claim.correlation_id,
+        claim.checkpoint,
+    )
+    return claim._replace(id=job_id)
+
+
+@asynccontextmanager
+async def _opened(worker: Worker, resources: Any) -> AsyncIterator[Any]:
+    if resources is not FROM_LIFESPAN:
+        yield resources
+    elif worker.lifespan is None:
+        yield None
+    else:
+        async with worker.lifespan(Settings()) as opened:
+            yield opened
 
 
 def _connection_of(conn: Connection | None, trial: _Trial) -> Lend:

@@ -61,7 +61,7 @@ def _take(step: Step, folder: Path, env: dict[str, str]) -> None:
 async def _run_until_it_ticks(conn: asyncpg.Connection, folder: Path, env: dict[str, str]) -> None:
     """Run the supervisor until its schedule stands in the table, then press Ctrl-C."""
     process = subprocess.Popen(
-        documents.argv(FOREVER).split(),
+        documents.argv(FOREVER),
         cwd=folder,
         env=env | {"PORT": "0"},
         stdout=subprocess.DEVNULL,
