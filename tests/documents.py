@@ -74,7 +74,7 @@ def run(command: str, folder: Path, env: dict[str, str]) -> subprocess.Completed
         env=env,
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=200,
         check=False,
     )
 

@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timeout(400)  # a dozen processes, one after the other
 async def test_the_page_does_what_it_says(
     dsn: str, conn: asyncpg.Connection, server: str, folder: Path
 ) -> None:

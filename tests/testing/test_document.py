@@ -17,6 +17,7 @@ TEXT = documents.read("testing.md")
 FAILURE = re.compile(r"```text\n(expected .+?)\n```", re.DOTALL)
 
 
+@pytest.mark.timeout(250)  # a run of pytest of its own
 def test_the_examples_pass(server: str, tmp_path: Path) -> None:
     """The files of the page, in an empty folder, are a test suite that passes."""
     names = documents.write_files(TEXT, tmp_path)
