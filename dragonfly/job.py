@@ -6,6 +6,7 @@ Pure: what a job can do to the database is handed to it as a ``Desk`` value by t
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import uuid
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic_core import to_json as _encode
 
-from dragonfly.errors import JobMisuse, UnfitValue
+from dragonfly.errors import ConfigurationError, JobMisuse, UnfitValue
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -84,7 +85,7 @@ class Retry(Exception):
     ) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.after = _seconds(after)
+        self.after = _seconds("Retry", after)
 
 
 class Snooze(Exception):
@@ -99,7 +100,7 @@ class Snooze(Exception):
             raise JobMisuse("Snooze(until=…) needs a time with a time zone.")
         super().__init__("snoozed")
         self.until = until
-        self.after = _seconds(after)
+        self.after = _seconds("Snooze", after)
 
 
 class Reject(Exception):
@@ -121,11 +122,28 @@ class Cancel(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """The pause before the next attempt: ``first`` s, doubled each time, at most ``cap``, ±20 %."""
+    """The pause before the next attempt: ``first`` s, doubled each time, at most ``cap``, ±20 %.
+
+    ``attempts`` is how often the job may run in all; None leaves that to the job's
+    ``max_attempts``, and to the table of failures. Whatever is reached first counts.
+    """
 
     first: float = 5.0
     cap: float = 900.0
     jitter: float = 0.2
+    attempts: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.first < math.inf and 0 <= self.cap < math.inf):
+            raise ConfigurationError("RetryPolicy takes first= and cap= in seconds, 0 or more.")
+        if not 0 <= self.jitter <= 1:
+            raise ConfigurationError("RetryPolicy takes jitter= from 0 to 1: 0.2 is ±20 %.")
+        if self.attempts is not None and self.attempts < 1:
+            raise ConfigurationError("RetryPolicy takes attempts= of 1 (never again) or more.")
+
+    def most_attempts(self, claim: Claim) -> int:
+        """How often this job may run in all."""
+        return min(self.attempts or claim.max_attempts, claim.max_attempts)
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after attempt number ``attempt`` (1 or more) failed."""
@@ -171,6 +189,11 @@ class Job(Generic[Payload]):
         return self.claim.attempt
 
     @property
+    def max_attempts(self) -> int:
+        """How often the job may run in all, whatever a policy says."""
+        return self.claim.max_attempts
+
+    @property
     def correlation_id(self) -> uuid.UUID | None:
         return self.claim.correlation_id
 
@@ -199,7 +222,12 @@ class Job(Generic[Payload]):
         self.completion = Completion(to_json(result))
 
     async def progress(self, percent: float, sentence: str) -> None:
-        """Tell watchers how far the job is; inside ``transaction()`` it shows at the commit."""
+        """Tell watchers how far the job is; inside ``transaction()`` it shows at the commit.
+
+        Raises JobMisuse for a percentage that is not from 0 to 100, JobLost as ``transaction()``.
+        """
+        if not 0 <= percent <= 100:
+            raise JobMisuse(f"job.progress() takes a percentage from 0 to 100, not {percent!r}.")
         await self.desk.progress(self, percent, sentence)
 
     async def checkpoint(self, value: Any) -> None:
@@ -245,5 +273,8 @@ def _refuse_constants(text: str) -> None:
     json.loads(text, parse_constant=refuse)
 
 
-def _seconds(value: timedelta | float | None) -> float | None:
-    return value.total_seconds() if isinstance(value, timedelta) else value
+def _seconds(outcome: str, value: timedelta | float | None) -> float | None:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise JobMisuse(f"{outcome}(after=…) takes seconds from now, 0 or more, not {seconds:g}.")
+    return seconds

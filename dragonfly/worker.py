@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import sys
 import typing
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from dragonfly.errors import ConfigurationError
-from dragonfly.job import Job, Reject, RetryPolicy
+from dragonfly.job import Job, Reject
+from dragonfly.retries import ErrorClass, Retries, RetryRules, read_rules
 from dragonfly.schedule import CatchUp, Overlap, Payload, Schedule, declare
 from dragonfly.settings import Settings
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_Params = ParamSpec("_Params")
-_Result = TypeVar("_Result")
+# any parameter name, any Job[P], async or not; the decorator gives back exactly what it took
+_Function = TypeVar("_Function", bound=Callable[[Job[Any]], Any])
 Lifespan = Callable[[Settings], AbstractAsyncContextManager[Any]]
 
 
@@ -33,7 +35,7 @@ class Handler:
     function: Callable[[Job[Any]], Any]
     payload_type: Any
     timeout: float | None
-    retry: RetryPolicy
+    retries: Retries
     keep_days: float | None
     is_async: bool = field(init=False)
     decode: Callable[[str], Any] = field(init=False)
@@ -72,7 +74,7 @@ class Worker:
         self.name = name.replace("_", "-")
         self.concurrency = concurrency
         self.concurrency_per_key = concurrency_per_key
-        self.timeout = timeout
+        self.timeout = _seconds(f"timeout= of worker {name!r}", timeout)
         self.lifespan = lifespan
         self.handlers: dict[str, Handler] = {}
         self.schedules: dict[str, Schedule] = {}
@@ -87,13 +89,16 @@ class Worker:
         job_type: str,
         *,
         timeout: float | None = None,
-        retry: RetryPolicy | None = None,
+        retry: RetryRules[ErrorClass] | None = None,
         keep_days: float | None = None,
-    ) -> Callable[[Callable[_Params, _Result]], Callable[_Params, _Result]]:
+    ) -> Callable[[_Function], _Function]:
         """Register the decorated function as the handler of ``job_type``.
 
-        It takes one ``Job[PayloadType]``; a plain ``def`` runs in a thread. Ended jobs of this
-        type stay for ``keep_days``, by default as the settings say.
+        It takes one ``Job[PayloadType]``; a plain ``def`` runs in a thread. It is cancelled after
+        ``timeout`` seconds, by default the worker's; ``math.inf`` lifts that one. ``retry`` is a
+        policy, or one for each class of exceptions (None: failed at once), of which the most
+        specific goes. Ended jobs of this type stay for ``keep_days``, by default as the settings
+        say. Raises ConfigurationError for whatever does not fit.
         """
         if job_type in self.handlers:
             raise ConfigurationError(f"Worker {self.name!r} has two handlers for {job_type!r}.")
@@ -101,16 +106,14 @@ class Worker:
             raise ConfigurationError(f"Job type {job_type!r} must have 1 to 200 characters.")
         caller = sys._getframe(1)  # noqa: SLF001 - annotations may name classes local to the caller
 
-        def register(function: Callable[_Params, _Result]) -> Callable[_Params, _Result]:
+        limit = _seconds(f"timeout= of {job_type!r}", self.timeout if timeout is None else timeout)
+        days = _seconds(f"keep_days= of {job_type!r}", keep_days)
+        retries = read_rules(job_type, retry)
+
+        def register(function: _Function) -> _Function:
             payload_type = _payload_type(function, caller.f_locals)
-            limit = timeout if timeout is not None else self.timeout
             self.handlers[job_type] = Handler(
-                job_type,
-                typing.cast("Any", function),
-                payload_type,
-                limit,
-                retry or RetryPolicy(),
-                keep_days,
+                job_type, function, payload_type, limit, retries, days
             )
             return function
 
@@ -162,6 +165,15 @@ class Worker:
             f"take; it takes: {', '.join(self.handlers) or 'none'}. "
             "Declare a schedule below the handler of its jobs."
         )
+
+
+def _seconds(what: str, value: float | None) -> float | None:
+    """A span of time above 0; None for none or an endless one."""
+    if value is None or value == math.inf:
+        return None
+    if not value > 0:
+        raise ConfigurationError(f"{what} must be more than 0, not {value:g}.")
+    return value
 
 
 def _payload_type(function: Callable[..., Any], local_names: dict[str, Any]) -> Any:

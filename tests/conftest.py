@@ -4,58 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import tempfile
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
-from dragonfly.postgres.embedded import embedded_server
-from dragonfly.queue.migrate import migrate
-
-
-def database_dsn(server: str, name: str) -> str:
-    """The address of another database on the same server."""
-    parts = urlsplit(server)
-    return urlunsplit(parts._replace(path=f"/{name}"))
+from dragonfly.testing import PostgresServer, postgres_server
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
-    """The address of a server on which this run may create databases."""
-    given = os.environ.get("DRAGONFLY_TEST_DSN")
-    if given:
-        yield given
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="dragonfly-test-") as folder,
-        embedded_server(Path(folder) / "pg") as dsn,
-    ):
-        # what a crash of the machine would lose is nobody's data here
-        asyncio.run(_execute(dsn, "ALTER SYSTEM SET fsync = off"))
-        asyncio.run(_execute(dsn, "SELECT pg_reload_conf()"))
-        yield dsn
+def postgres() -> Iterator[PostgresServer]:
+    """A server on which this run may create databases."""
+    with postgres_server(os.environ.get("DRAGONFLY_TEST_DSN")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
-def template(server: str) -> Iterator[str]:
+def server(postgres: PostgresServer) -> str:
+    """The server's address."""
+    return postgres.dsn
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer) -> str:
     """The name of a migrated database from which each test's own is copied."""
-    name = f"dragonfly_template_{secrets.token_hex(4)}"
-    asyncio.run(_make_template(server, name))
-    yield name
-    asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    return asyncio.run(postgres.template())
 
 
 @pytest.fixture
-async def dsn(server: str, template: str) -> AsyncIterator[str]:
+async def dsn(postgres: PostgresServer) -> AsyncIterator[str]:
     """The address of this test's own migrated database."""
-    name = f"dragonfly_test_{secrets.token_hex(6)}"
-    await _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log')
-    yield database_dsn(server, name)
-    await _execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    async with postgres.database() as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -64,20 +44,3 @@ async def conn(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(dsn)
     yield connection
     await connection.close()
-
-
-async def _execute(dsn: str, sql: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
-
-
-async def _make_template(server: str, name: str) -> None:
-    await _execute(server, f'CREATE DATABASE "{name}"')
-    connection = await asyncpg.connect(database_dsn(server, name))
-    try:
-        await migrate(connection)
-    finally:
-        await connection.close()

@@ -8,6 +8,7 @@ import shlex
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -24,6 +25,7 @@ _VARIABLE = re.compile(r"\b(?:DRAGONFLY|SUPABASE)_[A-Z_]*[A-Z]\b")
 _SQL = re.compile(r"```sql\n(.+?)```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 _EXAMPLE = re.compile(r"```python\n# greetings\.py\n(.+?)```", re.DOTALL)
+_TEST = re.compile(r"```python\n# test_greetings\.py\n(.+?)```", re.DOTALL)
 # read by the tests alone
 _TEST_VARIABLES = {"DRAGONFLY_TEST_DSN"}
 
@@ -68,6 +70,10 @@ async def test_example_worker_runs(
         code,
         done,
     )
+    (test,) = _TEST.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    names: dict[str, Any] = {}
+    exec(test, names)
+    await names["test_a_greeting_is_stamped"](conn)
 
 
 @documents

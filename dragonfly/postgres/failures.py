@@ -124,11 +124,13 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__} (SQLSTATE {state}{''.join(', ' + name for name in names)})"
 
 
-_SECRETS = (
+_CREDENTIALS = (
     (re.compile(r"(\w+://[^:/@\s]*):[^@\s]*@"), r"\1:***@"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]*\.?[\w-]*"), "***"),
     (re.compile(r"\bsb_(secret|publishable)_\w+"), "***"),
     (re.compile(r"(?i)\b(password|passwd|secret|token|api_?key)(\s*[=:]\s*)\S+"), r"\1\2***"),
+)
+_DATA = (
     (re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"), "***"),
     (re.compile(r"""'[^']*'|"[^"]*\""""), "'***'"),
     (re.compile(r"\d{4,}|\b\d{3}-\d{2}-\d{4}\b"), "***"),
@@ -137,9 +139,17 @@ _SECRETS = (
 
 def redact(text: str) -> str:
     """The text without addresses' passwords, keys, quoted values, e-mails and long numbers."""
-    for pattern, replacement in _SECRETS:
+    text = without_credentials(text)
+    for pattern, replacement in _DATA:
         text = pattern.sub(replacement, text)
     return storable(text[:500])
+
+
+def without_credentials(text: str) -> str:
+    """The text without addresses' passwords, keys and tokens; names and numbers stay."""
+    for pattern, replacement in _CREDENTIALS:
+        text = pattern.sub(replacement, text)
+    return text
 
 
 def storable(text: str) -> str:

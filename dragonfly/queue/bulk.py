@@ -10,8 +10,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dragonfly.job import Job
 from dragonfly.queue import statements as sql
-from dragonfly.queue.store import OnConflict, payload_json, require_choice
+from dragonfly.queue.store import (
+    OnConflict,
+    descent,
+    payload_json,
+    require_choice,
+    require_zone,
+)
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -58,6 +65,7 @@ async def enqueue_many(
     due_at: datetime | None = None,
     correlation_id: uuid.UUID | None = None,
     parent_id: int | None = None,
+    parent: Job[Any] | None = None,
     on_conflict: OnConflict = "skip",
 ) -> list[int]:
     """Add many jobs of one type; the ids come, and the jobs run, in the order of the payloads.
@@ -65,8 +73,11 @@ async def enqueue_many(
     The keys go with the payloads one by one. Where a pending job has a payload's unique key, that
     job's id stands in its place, and ``on_conflict`` says what becomes of it, as in ``enqueue``;
     equal keys of one call are one job, with the last payload if it says ``"replace"``.
+    ``parent``, the job that these follow from, gives its id and its correlation id.
     """
     require_choice(on_conflict)
+    require_zone(run_at, due_at)
+    correlation_id, parent_id = descent(parent, correlation_id, parent_id)
     texts = [payload_json(payload) for payload in payloads]
     limits = _beside(texts, concurrency_keys, "concurrency keys")
     like = NewJob(

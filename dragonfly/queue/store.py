@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from dragonfly.errors import JobLost
-from dragonfly.job import Claim, Completion, Finish, JobStatus, to_json
+from dragonfly.job import Claim, Completion, Finish, Job, JobStatus, to_json
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
 
@@ -63,6 +63,7 @@ async def enqueue(
     due_at: datetime | None = None,
     correlation_id: uuid.UUID | None = None,
     parent_id: int | None = None,
+    parent: Job[Any] | None = None,
     on_conflict: OnConflict = "skip",
 ) -> int:
     """Add a job in the transaction of ``conn`` and return its id.
@@ -73,8 +74,11 @@ async def enqueue(
     now (``"reschedule"``). Its attempts and errors stay.
     Of the jobs with one ``concurrency_key``, whatever their types, only as many run at once as
     their workers say (``Worker(…, concurrency_per_key=1)``).
+    ``parent``, the job that this one follows from, gives its id and its correlation id.
     """
     require_choice(on_conflict)
+    require_zone(run_at, due_at)
+    correlation_id, parent_id = descent(parent, correlation_id, parent_id)
     job_id: int = await conn.fetchval(
         sql.ENQUEUE,
         job_type,
@@ -96,6 +100,22 @@ def require_choice(on_conflict: str) -> None:
     """ValueError for a word that ``on_conflict`` does not know."""
     if on_conflict not in _CHOICES:
         raise ValueError(f"on_conflict is {on_conflict!r}; it must be {', '.join(_CHOICES)}.")
+
+
+def require_zone(*moments: datetime | None) -> None:
+    """ValueError for a time without a time zone: it would mean another moment elsewhere."""
+    if any(moment is not None and moment.tzinfo is None for moment in moments):
+        raise ValueError("run_at and due_at need a time with a time zone.")
+
+
+def descent(
+    parent: Job[Any] | None, correlation_id: uuid.UUID | None, parent_id: int | None
+) -> tuple[uuid.UUID | None, int | None]:
+    """What a job inherits from ``parent``; what is given beside it goes first."""
+    if parent is None:
+        return correlation_id, parent_id
+    own_id = parent.id if parent_id is None else parent_id
+    return correlation_id or parent.correlation_id, own_id
 
 
 def payload_json(payload: Any) -> str:

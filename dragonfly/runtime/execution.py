@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import concurrent.futures
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
+from dragonfly.postgres.failures import storable, without_credentials
 from dragonfly.postgres.transactions import transaction
 from dragonfly.queue import store
 from dragonfly.runtime.process import JOB_SESSION, Process
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
-    from asyncpg import Connection
+    from asyncpg import Connection, Pool
 
+Lend = Callable[[], AbstractAsyncContextManager["Connection"]]
+PROGRESS_LETTERS = 500
 _SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
 class WorkerDesk:
-    """Serves the jobs of one worker from the pool; the desk of ``Job.desk``."""
+    """Serves the jobs of one worker with connections that are lent; the desk of ``Job.desk``.
 
-    def __init__(self, process: Process, resources: Any, slots: int) -> None:
-        self._pool = process.pool
+    The ``set_local`` parameters are set in each transaction.
+    """
+
+    def __init__(
+        self, lend: Lend, resources: Any, slots: int, set_local: Mapping[str, str] | None = None
+    ) -> None:
+        self._connection = lend
         self._resources = resources
         self._threads = anyio.CapacityLimiter(slots)
+        self._set_local = set_local or {}
+
+    @classmethod
+    def of(cls, process: Process, resources: Any, slots: int) -> WorkerDesk:
+        """The desk of a worker of this process: it lends from the pool."""
         # where sessions are our own, the pool has set it for good
-        self._set_local = {} if process.database.keeps_sessions else JOB_SESSION
+        set_local = {} if process.database.keeps_sessions else JOB_SESSION
+        return cls(lambda: _from(process.pool), resources, slots, set_local)
 
     def open(self, handler: Handler, claim: Claim) -> Job[Any]:
         """The job as its handler sees it; Reject for a payload that does not fit."""
@@ -39,7 +57,12 @@ class WorkerDesk:
 
     async def in_thread(self, handler: Handler, job: Job[Any]) -> Any:
         """Run a plain function where it blocks nobody; what it returned."""
-        return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
+        try:
+            return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
+        except concurrent.futures.CancelledError:
+            # what it asked of the loop was cancelled: so is this task, at its next step
+            await anyio.lowlevel.checkpoint()
+            raise
 
     @asynccontextmanager
     async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:
@@ -60,29 +83,17 @@ class WorkerDesk:
             job.finished = job.completion is not None
 
     async def progress(self, job: Job[Any], percent: float, sentence: str) -> None:
-        await self._write(job, lambda conn: store.progress(conn, job.claim, percent, sentence))
+        # the author's own words: counts stay in them, what opens a door does not
+        words = storable(without_credentials(sentence)[:PROGRESS_LETTERS])
+        await self._write(job, lambda conn: store.progress(conn, job.claim, percent, words))
 
     async def checkpoint(self, job: Job[Any], value: str) -> None:
         await self._write(job, lambda conn: store.checkpoint(conn, job.claim, value))
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        try:
-            proxy = await self._pool.acquire()
-        except OSError as error:
-            # a name, a socket or an answer that is missing: the database is away, no handler's bug
-            raise ConnectionRefusedError(f"no connection: {type(error).__name__}") from error
-        try:
-            # the proxy answers to every method of a connection, and ends with the loan
-            yield (conn := cast("Connection", proxy))
-        except asyncpg.InterfaceError as error:
-            if _is_lost(conn):
-                raise ConnectionResetError("the connection was lost while it was lent") from error
-            raise
-        finally:
-            await self._pool.release(proxy)
-
     async def _write(self, job: Job[Any], write: Callable[[Connection], Awaitable[bool]]) -> None:
+        if anyio.current_effective_deadline() == -math.inf:
+            # a plain function asks, past its time: no cancellation is delivered to a thread's calls
+            raise asyncio.CancelledError
         if job.connection is not None:
             ours = await write(job.connection)
         else:
@@ -90,6 +101,24 @@ class WorkerDesk:
                 ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
+
+
+@asynccontextmanager
+async def _from(pool: Pool) -> AsyncIterator[Connection]:
+    try:
+        proxy = await pool.acquire()
+    except OSError as error:
+        # a name, a socket or an answer that is missing: the database is away, no handler's bug
+        raise ConnectionRefusedError(f"no connection: {type(error).__name__}") from error
+    try:
+        # the proxy answers to every method of a connection, and ends with the loan
+        yield (conn := cast("Connection", proxy))
+    except asyncpg.InterfaceError as error:
+        if _is_lost(conn):
+            raise ConnectionResetError("the connection was lost while it was lent") from error
+        raise
+    finally:
+        await pool.release(proxy)
 
 
 def _is_lost(conn: Connection) -> bool:

@@ -92,9 +92,9 @@ class WorkerLoop:
                 if lifespan
                 else None
             )
-            desk = WorkerDesk(self.process, resources, self.worker.concurrency)
+            desk = WorkerDesk.of(self.process, resources, self.worker.concurrency)
             self._slots = [
-                Slot(self.worker, desk, self._deadlines, self)
+                Slot(self.worker.handlers, desk, self._deadlines, self)
                 for _ in range(self.worker.concurrency)
             ]
             stack.callback(self._deadlines.close)
@@ -326,9 +326,9 @@ class WorkerLoop:
             self.ledger.give_back(claim.job_type)
             finish = ending.finish and ending.finish._replace(delay=pause)
             return Ending(finish, ending.verdict, ending.outcome, reason)
-        retry = self.worker.handlers[claim.job_type].retry
+        retries = self.worker.handlers[claim.job_type].retries
         self._counted(slot, reason)
-        return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retry)
+        return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retries)
 
     def give_back_the_late(self) -> None:
         """Return what waited a heartbeat for a slot, and claim no more until one is free."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from pathlib import PurePath
 from typing import Any
@@ -21,6 +21,7 @@ from dragonfly.job import (
     to_json,
 )
 from dragonfly.postgres.failures import Failure, classify, describe, storable
+from dragonfly.retries import Retries
 
 BUG_ATTEMPTS = 2
 
@@ -50,7 +51,7 @@ COMPLETED = Ending(None, Verdict.SUCCESS, "completed")
 GIVEN_BACK = Ending(None, Verdict.NEUTRAL, "released")
 
 
-class HandlerTimeout(Exception):
+class HandlerTimeout(TimeoutError):
     """The handler ran longer than its declaration allows."""
 
     def __init__(self, seconds: float) -> None:
@@ -90,7 +91,7 @@ def unwritable(finish: Finish) -> Finish:
     )
 
 
-def ending_of(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
+def ending_of(claim: Claim, error: BaseException, retries: Retries) -> Ending:
     """The end of an attempt that raised, by the table of failures and outcomes: one row a case."""
     match error:
         case Reject():
@@ -108,15 +109,16 @@ def ending_of(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
             return _ended(cancelled, Verdict.NEUTRAL)
         case Retry():
             reason = storable(error.reason)
-            return _again(claim, reason, None, error.after, retry, Verdict.NEUTRAL)
+            return _again(claim, reason, None, error.after, retries.usual, Verdict.NEUTRAL)
         case UnfitValue():
             return _ended(failed(claim, str(error)), Verdict.COUNTED)
         case HandlerTimeout():
-            return _again(claim, str(error), None, None, retry, Verdict.COUNTED)
-    return _ending_of_failure(claim, error, retry)
+            policy = retries.declared_for(error) or retries.usual
+            return _again(claim, str(error), None, None, policy, Verdict.COUNTED)
+    return _ending_of_failure(claim, error, retries)
 
 
-def _ending_of_failure(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
+def _ending_of_failure(claim: Claim, error: BaseException, retries: Retries) -> Ending:
     reason = describe(error)
     match classify(error):
         case Failure.AWAY:
@@ -125,17 +127,18 @@ def _ending_of_failure(claim: Claim, error: BaseException, retry: RetryPolicy) -
             pending = released(claim)._replace(error=reason)
             return Ending(pending, Verdict.CONFIGURATION, "released", reason)
         case Failure.TRANSIENT:
-            return _again(claim, reason, None, None, retry, Verdict.COUNTED)
+            policy = retries.declared_for(error) or retries.usual
+            return _again(claim, reason, None, None, policy, Verdict.COUNTED)
         case _:
-            return bug(claim, error, retry)
+            return bug(claim, error, retries)
 
 
-def bug(claim: Claim, error: BaseException, retry: RetryPolicy) -> Ending:
-    """One more try, then the dead-letter state with where it happened."""
-    reason, detail = describe(error), where(error)
-    if claim.attempt >= BUG_ATTEMPTS:
-        return _ended(failed(claim, reason, detail), Verdict.COUNTED)
-    return _again(claim, reason, detail, None, retry, Verdict.COUNTED)
+def bug(claim: Claim, error: BaseException, retries: Retries) -> Ending:
+    """As often as the handler declares, else once more; then failed, with where it happened."""
+    policy = retries.declared_for(error)
+    if policy is None:
+        policy = replace(retries.usual, attempts=retries.usual.attempts or BUG_ATTEMPTS)
+    return _again(claim, describe(error), where(error), None, policy, Verdict.COUNTED)
 
 
 def _again(
@@ -143,12 +146,12 @@ def _again(
     reason: str,
     detail: str | None,
     after: float | None,
-    retry: RetryPolicy,
+    policy: RetryPolicy,
     verdict: Verdict,
 ) -> Ending:
-    if claim.attempt >= claim.max_attempts:
+    if claim.attempt >= policy.most_attempts(claim):
         return _ended(failed(claim, reason, detail), verdict)
-    delay = after if after is not None else retry.delay(claim.attempt)
+    delay = after if after is not None else policy.delay(claim.attempt)
     pending = Finish(
         claim.id, claim.lock_token, JobStatus.PENDING, error=reason, detail=detail, delay=delay
     )

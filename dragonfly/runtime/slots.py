@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Protocol
 
 import anyio
 
-from dragonfly.job import Claim, Job, RetryPolicy
+from dragonfly.job import Claim, Job
+from dragonfly.retries import Retries
 from dragonfly.runtime.execution import WorkerDesk
 from dragonfly.runtime.outcomes import (
     COMPLETED,
@@ -21,7 +23,7 @@ from dragonfly.runtime.outcomes import (
     released,
     succeeded,
 )
-from dragonfly.worker import Handler, Worker
+from dragonfly.worker import Handler
 
 
 class Interruption(Enum):
@@ -58,8 +60,10 @@ class Slot:
     __slots__ = ("_deadlines", "_desk", "_feed", "_handlers", "_job", "_scope", "cause", "claim",
                  "deadline", "started")  # fmt: skip
 
-    def __init__(self, worker: Worker, desk: WorkerDesk, deadlines: Deadlines, feed: Feed) -> None:
-        self._handlers = worker.handlers
+    def __init__(
+        self, handlers: Mapping[str, Handler], desk: WorkerDesk, deadlines: Deadlines, feed: Feed
+    ) -> None:
+        self._handlers = handlers
         self._desk = desk
         self._deadlines = deadlines
         self._feed = feed
@@ -112,9 +116,9 @@ class Slot:
                 self._close(claim, self._interrupted(claim, handler))
                 raise
             # the handler let somebody else's cancellation out
-            ending = self._ending(claim, handler.retry, error)
+            ending = self._ending(claim, handler.retries, error)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure has its row in the table
-            ending = self._ending(claim, handler.retry, error)
+            ending = self._ending(claim, handler.retries, error)
         self._close(claim, ending)
 
     def _is_cancelled(self) -> bool:
@@ -129,17 +133,19 @@ class Slot:
         else:
             self._feed.ended(self, claim, ending, seconds)
 
-    def _ending(self, claim: Claim, retry: RetryPolicy, error: BaseException) -> Ending:
+    def _ending(self, claim: Claim, retries: Retries, error: BaseException) -> Ending:
         if self._job is not None and self._job.finished:
             # its effects are committed: what went wrong afterwards can only be told
-            return Ending(None, Verdict.SUCCESS, "completed", ending_of(claim, error, retry).reason)
-        return ending_of(claim, error, retry)
+            return Ending(
+                None, Verdict.SUCCESS, "completed", ending_of(claim, error, retries).reason
+            )
+        return ending_of(claim, error, retries)
 
     def _interrupted(self, claim: Claim, handler: Handler) -> Ending:
         if self._job is not None and self._job.finished:
             return COMPLETED
         if self.cause is Interruption.TIMEOUT:
-            return ending_of(claim, HandlerTimeout(handler.timeout or 0.0), handler.retry)
+            return ending_of(claim, HandlerTimeout(handler.timeout or 0.0), handler.retries)
         if self.cause is Interruption.LOST:
             return Ending(None, Verdict.NEUTRAL, "lost")
         return Ending(released(claim), Verdict.NEUTRAL, "released")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import anyio
@@ -94,13 +95,13 @@ class Supervisor:
                     )
                 owners[job_type] = worker.name
 
-    async def run(self) -> int:
+    async def run(self, *, heed_signals: bool = True) -> int:
         """Run until the end; the exit code of the process."""
         self._announce()
         process = self.process
         for worker in self.workers:
             process.wakeups[worker.name] = asyncio.Event()
-        with stop_on_signals(process.stop.request):
+        with stop_on_signals(process.stop.request) if heed_signals else nullcontext():
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)

@@ -103,8 +103,7 @@ def host_of(job: Job[Any]) -> Host:
             "enforcement_action",
             [{"judgment_id": key, "trigger": "import"} for key in keys],
             unique_keys=keys,
-            correlation_id=job.correlation_id,
-            parent_id=job.id,
+            parent=job,
         )
 
     return Host(job.transaction, remember, job.progress, follow_up, job.complete)

@@ -12,20 +12,18 @@ import pytest
 
 from dragonfly import enqueue, enqueue_many
 from dragonfly.enforcement.repository import today_in_new_york
+from dragonfly.testing import DrainedJob, drain
 from dragonfly.workers.enforcement_engine import worker
 from tests.enforcement.rows_in_postgres import add_intelligence, add_judgment
-from tests.support import drain
 
 BANK = {"name": "First Example Bank", "balance": "6000.00", "county_fips": "36047"}
 
 
-async def run(dsn: str, conn: asyncpg.Connection, payload: dict[str, Any]) -> asyncpg.Record:
+async def run(dsn: str, conn: asyncpg.Connection, payload: dict[str, Any]) -> DrainedJob:
     """One job through the engine, as it then stands in the table."""
-    job_id = await enqueue(conn, "enforcement_action", payload)
-    await drain(dsn, worker)
-    row = await conn.fetchrow("select * from ops.jobs where id = $1", job_id)
-    assert row is not None
-    return row
+    await enqueue(conn, "enforcement_action", payload)
+    (job,) = (await drain(dsn, worker)).jobs
+    return job
 
 
 async def count(conn: asyncpg.Connection) -> int:
@@ -40,9 +38,9 @@ async def test_a_judgment_gets_its_plan_and_the_job_its_result(
     judgment_id = await add_judgment(conn)
     await add_intelligence(conn, judgment_id, "bank", BANK)
     job = await run(dsn, conn, {"judgment_id": str(judgment_id), "trigger": "import"})
-    result = json.loads(job["result"])
+    result = job.result
 
-    assert "completed" == job["status"]
+    assert "completed" == job.status
     assert {"plan_id", "outcome", "blockers", "actions", "balance", "changed"} == set(result)
     assert ("planned", True) == (result["outcome"], result["changed"])
     assert [["clear_by", "code", "statute", "text"]] == [sorted(b) for b in result["blockers"]]
@@ -52,7 +50,7 @@ async def test_a_judgment_gets_its_plan_and_the_job_its_result(
     assert [] == [
         name
         for name in ("First Example Bank", "Debtor of the Test", "Creditor of the Test")
-        if name in job["result"]
+        if name in str(job.result)
     ]
 
 
@@ -64,8 +62,8 @@ async def one(conn: asyncpg.Connection, sql: str) -> asyncpg.Record:
 async def test_the_same_job_again_changes_nothing(dsn: str, conn: asyncpg.Connection) -> None:
     """Unchanged facts are a success that says so."""
     payload = {"judgment_id": str(await add_judgment(conn))}
-    first = json.loads((await run(dsn, conn, payload))["result"])
-    second = json.loads((await run(dsn, conn, payload))["result"])
+    first = (await run(dsn, conn, payload)).result
+    second = (await run(dsn, conn, payload)).result
 
     assert (True, False) == (first["changed"], second["changed"])
     assert (first["plan_id"], 1) == (second["plan_id"], await count(conn))
@@ -87,7 +85,7 @@ async def test_an_unverified_judgment_gets_a_plan_too(dsn: str, conn: asyncpg.Co
         debtor_is_natural_person=None,
         court_id=None,
     )
-    result = json.loads((await run(dsn, conn, {"judgment_id": str(judgment_id)}))["result"])
+    result = (await run(dsn, conn, {"judgment_id": str(judgment_id)})).result
 
     assert "blocked" == result["outcome"]
     assert ("20000.00", None) == (result["balance"]["principal"], result["balance"]["interest"])
@@ -104,11 +102,11 @@ async def test_an_unknown_judgment_fails_at_once_with_a_sentence(
     judgment_id = uuid4()
     job = await run(dsn, conn, {"judgment_id": str(judgment_id)})
 
-    assert ("failed", 1) == (job["status"], job["attempts"])
+    assert ("failed", 1) == (job.status, job.attempts)
     assert (
         f"UNKNOWN_JUDGMENT: There is no judgment {judgment_id}; "
         "check the id against civil.judgments."
-    ) == job["last_error"]
+    ) == job.error
 
 
 @pytest.mark.parametrize(
@@ -128,8 +126,8 @@ async def test_a_payload_that_does_not_fit_names_its_field(
     """Failed at once, with the field and the reason."""
     job = await run(dsn, conn, payload)
 
-    assert ("failed", 1) == (job["status"], job["attempts"])
-    assert f" {field}: " in job["last_error"]
+    assert ("failed", 1) == (job.status, job.attempts)
+    assert f" {field}: " in (job.error or "")
 
 
 async def test_a_dry_run_decides_and_stores_nothing(dsn: str, conn: asyncpg.Connection) -> None:
@@ -137,7 +135,7 @@ async def test_a_dry_run_decides_and_stores_nothing(dsn: str, conn: asyncpg.Conn
     judgment_id = await add_judgment(conn)
     later = await today_in_new_york(conn) + timedelta(days=30)
     payload = {"judgment_id": str(judgment_id), "as_of": later.isoformat(), "dry_run": True}
-    result = json.loads((await run(dsn, conn, payload))["result"])
+    result = (await run(dsn, conn, payload)).result
 
     assert (None, False, 0) == (result["plan_id"], result["changed"], await count(conn))
     assert (later.isoformat(), "planned") == (result["balance"]["as_of"], result["outcome"])
@@ -149,8 +147,8 @@ async def test_a_plan_of_a_later_day_is_not_stored(dsn: str, conn: asyncpg.Conne
     later = await today_in_new_york(conn) + timedelta(days=1)
     job = await run(dsn, conn, {"judgment_id": str(judgment_id), "as_of": later.isoformat()})
 
-    assert ("failed", 0) == (job["status"], await count(conn))
-    assert job["last_error"].startswith("AS_OF_IN_FUTURE: ")
+    assert ("failed", 0) == (job.status, await count(conn))
+    assert (job.error or "").startswith("AS_OF_IN_FUTURE: ")
 
 
 async def test_asking_for_some_devices_narrows_the_answer_not_the_plan(
@@ -159,7 +157,7 @@ async def test_asking_for_some_devices_narrows_the_answer_not_the_plan(
     """A judgment has one plan, however narrow the question."""
     judgment_id = await add_judgment(conn)
     payload = {"judgment_id": str(judgment_id), "only": ["asset_search"]}
-    result = json.loads((await run(dsn, conn, payload))["result"])
+    result = (await run(dsn, conn, payload)).result
     stored = await conn.fetchval("select count(*) from civil.enforcement_actions")
 
     assert (["asset_search"], 3) == ([one["action_type"] for one in result["actions"]], stored)
@@ -175,8 +173,7 @@ async def test_many_jobs_at_once_leave_one_current_plan_for_each_judgment(
     await enqueue_many(
         conn, "enforcement_action", [{"judgment_id": str(j)} for _ in range(8) for j in judgments]
     )
-    await drain(dsn, worker)
+    drained = await drain(dsn, worker)
 
-    statuses = await conn.fetch("select status, count(*) from ops.jobs group by status")
-    assert [("completed", 40)] == [tuple(row) for row in statuses]
+    assert {"completed": 40} == drained.counts
     assert 5 == await count(conn)

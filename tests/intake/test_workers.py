@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dragonfly import enqueue
+from dragonfly.testing import DrainedJob, assert_enqueued, drain
 from dragonfly.workers import ingest_processor, simplicity_ingest
 from tests.intake.hosts import counts, lines, write_export
 from tests.intake.storage import says, storage
-from tests.support import drain
+from tests.support import settings
 
 NO_BATCH = "00000000-0000-0000-0000-000000000001"
 OUTCOMES = ("loaded", "updated", "unchanged", "duplicate", "rejected", "review")
@@ -34,11 +35,15 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-async def run(dsn: str, conn: asyncpg.Connection, root: Path, *job_ids: int, **more: Any) -> Any:
-    """Run both workers until nothing is due; the last job's row."""
+async def run(dsn: str, root: Path, **more: Any) -> DrainedJob:
+    """Run both workers until nothing is due; how the last job ended."""
     workers = (simplicity_ingest.worker, ingest_processor.worker)
-    await drain(dsn, *workers, intake_root=root, **more)
-    return await conn.fetchrow("SELECT * FROM ops.jobs WHERE id = $1", job_ids[-1])
+    return (await drain(dsn, *workers, settings=settings(intake_root=root, **more))).jobs[-1]
+
+
+def code_of(job: DrainedJob) -> str:
+    """What its error begins with."""
+    return (job.error or "").partition(": ")[0]
 
 
 async def ingest(conn: asyncpg.Connection, **payload: Any) -> int:
@@ -51,24 +56,18 @@ async def test_a_dropped_export_is_loaded(dsn: str, conn: asyncpg.Connection, ro
     payload = {"file_path": "a.csv", "source_reference": "week 12"}
     job_id = await enqueue(conn, "simplicity_ingest", payload, correlation_id=correlation)
 
-    job = await run(dsn, conn, root, job_id)
+    job = await run(dsn, root)
 
-    assert job["status"] == "completed"
-    result = json.loads(job["result"])
-    assert result["outcome"] == "completed_with_rejects"
-    assert result["rows"] == counts(loaded=19, rejected=1)
-    follow_ups = await conn.fetch(
-        "SELECT unique_key, payload ->> 'judgment_id' AS judgment_id, parent_id, correlation_id"
-        " FROM ops.jobs WHERE job_type = 'enforcement_action'"
-    )
-    assert {row["judgment_id"] for row in follow_ups} == {
+    assert job.status == "completed"
+    assert job.result["outcome"] == "completed_with_rejects"
+    assert job.result["rows"] == counts(loaded=19, rejected=1)
+    follow_ups = await assert_enqueued(conn, "enforcement_action", count=19)
+    assert {each.payload["judgment_id"] for each in follow_ups} == {
         str(row["judgment_id"])
         for row in await conn.fetch("SELECT judgment_id FROM civil.judgments")
     }
-    assert all(row["unique_key"] == row["judgment_id"] for row in follow_ups)
-    assert {(row["parent_id"], row["correlation_id"]) for row in follow_ups} == {
-        (job_id, correlation)
-    }
+    assert all(each.unique_key == each.payload["judgment_id"] for each in follow_ups)
+    assert {(each.parent_id, each.correlation_id) for each in follow_ups} == {(job_id, correlation)}
     reference = await conn.fetchval("SELECT source_reference FROM civil.intake_batches")
     assert reference == "week 12"
 
@@ -77,17 +76,14 @@ async def test_the_same_file_twice_at_once(dsn: str, conn: asyncpg.Connection, r
     """Two jobs with one file both complete, and everything is loaded and followed up once."""
     ids = [await ingest(conn, file_path="a.csv") for _ in range(2)]
 
-    await run(dsn, conn, root, *ids)
+    workers = (simplicity_ingest.worker, ingest_processor.worker)
+    drained = await drain(dsn, *workers, settings=settings(intake_root=root))
 
-    jobs = await conn.fetch(
-        "SELECT status, result ->> 'outcome' AS outcome FROM ops.jobs WHERE id = ANY ($1)", ids
-    )
-    assert {row["status"] for row in jobs} == {"completed"}
-    assert sorted(row["outcome"] for row in jobs) == ["completed_with_rejects", "duplicate"]
-    follow_ups = await conn.fetchval(
-        "SELECT count(*) FROM ops.jobs WHERE job_type = 'enforcement_action'"
-    )
-    assert follow_ups == 19
+    assert [job.id for job in drained.jobs] == ids
+    assert drained.counts == {"completed": 2}
+    outcomes = sorted(job.result["outcome"] for job in drained.jobs)
+    assert outcomes == ["completed_with_rejects", "duplicate"]
+    await assert_enqueued(conn, "enforcement_action", count=19)
 
 
 @pytest.mark.parametrize(
@@ -113,10 +109,10 @@ async def test_bad_requests_fail_at_once(
     dsn: str, conn: asyncpg.Connection, root: Path, payload: dict[str, Any], code: str
 ) -> None:
     """One attempt, a code and a sentence; nothing is loaded."""
-    job = await run(dsn, conn, root, await ingest(conn, **payload))
+    await ingest(conn, **payload)
+    job = await run(dsn, root)
 
-    assert (job["status"], job["attempts"]) == ("failed", 1)
-    assert job["last_error"].startswith(f"{code}: ")
+    assert (job.status, job.attempts, code_of(job)) == ("failed", 1, code)
     assert await conn.fetchval("SELECT count(*) FROM civil.judgments") == 0
 
 
@@ -132,9 +128,10 @@ async def test_a_file_as_announced_is_loaded(
         "bytes": len(content),
     }
 
-    job = await run(dsn, conn, root, await ingest(conn, file=file, expected_rows=20))
+    await ingest(conn, file=file, expected_rows=20)
+    job = await run(dsn, root)
 
-    assert job["status"] == "completed"
+    assert job.status == "completed"
 
 
 async def test_an_object_of_storage_is_loaded(
@@ -146,12 +143,12 @@ async def test_an_object_of_storage_is_loaded(
         return Response((root / "a.csv").read_bytes())
 
     file = {"store": "supabase", "bucket": "imports", "path": "2026/a.csv"}
-    job_id = await ingest(conn, file=file)
+    await ingest(conn, file=file)
     async with storage(answer) as url:
         key = SecretStr("k")
-        job = await run(dsn, conn, root, job_id, url_dev=url, service_role_key_dev=key)
+        job = await run(dsn, root, url_dev=url, service_role_key_dev=key)
 
-    assert json.loads(job["result"])["rows"] == counts(loaded=19, rejected=1)
+    assert job.result["rows"] == counts(loaded=19, rejected=1)
     path = await conn.fetchval("SELECT storage_path FROM civil.intake_batches")
     assert path == "imports/2026/a.csv"
 
@@ -161,29 +158,27 @@ async def test_an_upload_on_its_way_is_waited_for(
 ) -> None:
     """For three minutes a missing object costs no attempt; after that the job fails."""
     file = {"store": "supabase", "bucket": "intake", "path": "a.csv"}
-    job_id = await ingest(conn, file=file)
+    await ingest(conn, file=file)
     async with storage(says(400, {"statusCode": "404"})) as url:
         project = {"url_dev": url, "service_role_key_dev": SecretStr("k")}
-        waiting = await run(dsn, conn, root, job_id, **project)
+        waiting = await run(dsn, root, **project)
         await conn.execute(
             "UPDATE ops.jobs SET run_at = now(), checkpoint ="
             " jsonb_build_object('missing_since', now() - interval '181 seconds')"
         )
-        missing = await run(dsn, conn, root, job_id, **project)
+        missing = await run(dsn, root, **project)
 
-    assert (waiting["status"], waiting["attempts"]) == ("pending", 0)
-    assert waiting["run_at"] > waiting["created_at"]
-    assert missing["status"] == "failed"
-    assert missing["last_error"].startswith("FILE_NOT_FOUND: ")
+    assert (waiting.status, waiting.attempts) == ("pending", 0)
+    assert waiting.run_at > await conn.fetchval("SELECT created_at FROM ops.jobs")
+    assert (missing.status, code_of(missing)) == ("failed", "FILE_NOT_FOUND")
 
 
 async def test_an_interrupted_job_needs_its_file_no_more(
     dsn: str, conn: asyncpg.Connection, root: Path
 ) -> None:
     """A job that had kept its rows goes on from them, and one that had not reads the file."""
-    first = await ingest(conn, file_path="a.csv", mode="dry_run")
-    job = await run(dsn, conn, root, first)
-    batch_id = json.loads(job["result"])["batch_id"]
+    await ingest(conn, file_path="a.csv", mode="dry_run")
+    batch_id = (await run(dsn, root)).result["batch_id"]
     await conn.execute("UPDATE civil.intake_batches SET status = 'staged', mode = 'load'")
     await conn.execute("DELETE FROM civil.intake_row_results WHERE row_no > 5")
     await conn.execute("UPDATE civil.intake_row_results SET outcome = NULL")
@@ -195,18 +190,18 @@ async def test_an_interrupted_job_needs_its_file_no_more(
         json.dumps({"batch_id": batch_id}),
     )
 
-    job = await run(dsn, conn, root, second)
+    job = await run(dsn, root)
 
-    assert json.loads(job["result"])["rows"] == counts(loaded=19, rejected=1)
+    assert job.result["rows"] == counts(loaded=19, rejected=1)
 
 
 async def test_files_of_other_sources(dsn: str, conn: asyncpg.Connection, root: Path) -> None:
     """The generic intake loads the same layouts under the source's own name."""
-    job_id = await enqueue(conn, "intake", {"file_path": "a.csv", "source_system": "jbi"})
+    await enqueue(conn, "intake", {"file_path": "a.csv", "source_system": "jbi"})
 
-    job = await run(dsn, conn, root, job_id)
+    job = await run(dsn, root)
 
-    assert json.loads(job["result"])["rows"] == counts(loaded=19, rejected=1)
+    assert job.result["rows"] == counts(loaded=19, rejected=1)
     sources = await conn.fetch("SELECT DISTINCT source_system FROM civil.judgments")
     assert [row["source_system"] for row in sources] == ["jbi"]
 
@@ -215,16 +210,18 @@ async def test_a_batch_is_loaded_and_retried(
     dsn: str, conn: asyncpg.Connection, root: Path
 ) -> None:
     """A dry run is promoted by its batch id, and then its mended row is tried again."""
-    tried = await run(dsn, conn, root, await ingest(conn, file_path="a.csv", mode="dry_run"))
-    batch_id = json.loads(tried["result"])["batch_id"]
+    await ingest(conn, file_path="a.csv", mode="dry_run")
+    batch_id = (await run(dsn, root)).result["batch_id"]
 
-    loaded = await run(dsn, conn, root, await enqueue(conn, "ingest", {"batch_id": batch_id}))
+    await enqueue(conn, "ingest", {"batch_id": batch_id})
+    loaded = await run(dsn, root)
     await conn.execute("UPDATE civil.intake_raw_rows SET cells[4] = '8.00' WHERE row_no = 20")
     again = {"batch_id": batch_id, "action": "retry_rejected", "row_nos": [20]}
-    retried = await run(dsn, conn, root, await enqueue(conn, "ingest", again))
+    await enqueue(conn, "ingest", again)
+    retried = await run(dsn, root)
 
-    assert json.loads(loaded["result"])["rows"] == counts(loaded=19, rejected=1)
-    assert json.loads(retried["result"])["rows"] == counts(loaded=20)
+    assert loaded.result["rows"] == counts(loaded=19, rejected=1)
+    assert retried.result["rows"] == counts(loaded=20)
     assert await conn.fetchval("SELECT count(*) FROM civil.judgments") == 20
 
 
@@ -244,10 +241,10 @@ async def test_bad_batch_requests_fail_at_once(
     dsn: str, conn: asyncpg.Connection, root: Path, payload: dict[str, Any], code: str
 ) -> None:
     """A batch that is not there and an action that is not known are refused."""
-    job = await run(dsn, conn, root, await enqueue(conn, "ingest", payload))
+    await enqueue(conn, "ingest", payload)
+    job = await run(dsn, root)
 
-    assert (job["status"], job["attempts"]) == ("failed", 1)
-    assert job["last_error"].startswith(f"{code}: ")
+    assert (job.status, job.attempts, code_of(job)) == ("failed", 1, code)
 
 
 async def test_the_bundled_sample_is_loaded(dsn: str, conn: asyncpg.Connection, root: Path) -> None:
@@ -255,12 +252,12 @@ async def test_the_bundled_sample_is_loaded(dsn: str, conn: asyncpg.Connection, 
     sample = resources.files("dragonfly.judgments") / "data" / "simplicity_sample.csv"
     (root / "sample.csv").write_bytes(sample.read_bytes())
 
-    job = await run(dsn, conn, root, await ingest(conn, file_path="sample.csv"))
+    await ingest(conn, file_path="sample.csv")
+    job = await run(dsn, root)
 
-    result = json.loads(job["result"])
-    rows = result["rows"]
-    assert result["outcome"] == "completed_with_rejects"
+    rows = job.result["rows"]
+    assert job.result["outcome"] == "completed_with_rejects"
     assert sum(rows[name] for name in OUTCOMES) == rows["total"]
     assert rows["loaded"] > 0.8 * rows["total"]
     names = await conn.fetch("SELECT DISTINCT name_display FROM civil.judgment_parties")
-    assert [row[0] for row in names if row[0] in job["result"]] == []
+    assert [row[0] for row in names if row[0] in str(job.result)] == []

@@ -7,7 +7,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.conftest import database_dsn
+from dragonfly.testing.databases import database_dsn
 from tests.process.launch import Dragonfly, run_to_end
 from tests.servers import free_port, own_server
 

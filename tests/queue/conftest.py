@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from tests.conftest import database_dsn
+from dragonfly.testing.databases import database_dsn
 
 EMPTY = """
 ALTER TABLE ops.audit DISABLE TRIGGER keep_audit;

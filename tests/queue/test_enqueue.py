@@ -306,3 +306,14 @@ async def test_payloads_may_hold_what_pydantic_writes(conn: asyncpg.Connection) 
 
     payload = json.loads(await conn.fetchval("SELECT payload FROM ops.jobs"))
     assert {"on": "2026-01-02", "key": str(key), "sum": "1.50"} == payload
+
+
+@pytest.mark.parametrize("name", ["run_at", "due_at"])
+async def test_a_time_needs_a_zone(conn: asyncpg.Connection, name: str) -> None:
+    """A time without a zone would mean another moment on another machine: it is refused."""
+    naive: dict[str, Any] = {name: datetime(2026, 12, 1, 9)}  # noqa: DTZ001 - that is the point
+
+    with pytest.raises(ValueError, match="time zone"):
+        await store.enqueue(conn, "greet", {}, **naive)
+    with pytest.raises(ValueError, match="time zone"):
+        await enqueue_many(conn, "greet", [{}], **naive)

@@ -12,7 +12,7 @@ import pytest
 from dragonfly.errors import ConfigurationError
 from dragonfly.queue import migrate as module
 from dragonfly.queue.migrate import Migration, migrate, migrations, require_schema, schema_state
-from tests.conftest import database_dsn
+from dragonfly.testing.databases import database_dsn
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from dragonfly.queue import claiming, keyed
 from dragonfly.queue import statements as sql
-from tests.conftest import database_dsn
+from dragonfly.testing.databases import database_dsn
 
 MANY = 100_000
 HELD = 2_000

@@ -16,7 +16,7 @@ import pytest
 from dragonfly.postgres.embedded import embedded_server
 from dragonfly.queue import store
 from dragonfly.queue.migrate import migrate
-from tests.conftest import database_dsn
+from dragonfly.testing.databases import database_dsn
 from tests.queue.rows import LEASE, ME, MINE, done
 
 ROLES = """
