@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from tests.conftest import database_dsn
+from tests.conftest import create_database, owned_dsn
+from tests.roles import Role
 
 EMPTY = """
 TRUNCATE ops.jobs, ops.worker_heartbeats, ops.schedules RESTART IDENTITY;
@@ -26,22 +27,21 @@ async def _execute(dsn: str, *statements: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(server: str, template: str) -> Iterator[str]:
+def shared(server: str, template: str, owner: Role | None) -> Iterator[str]:
     """The address of a migrated database that the tests of this folder use in turn."""
     name = f"dragonfly_queue_{secrets.token_hex(6)}"
     asyncio.run(
         _execute(
             server,
-            f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy',
+            create_database(name, owner, f'TEMPLATE "{template}" STRATEGY file_copy'),
             f'ALTER DATABASE "{name}" SET synchronous_commit = off',
             # a test that waits for a lock that nobody gives back ends in an error
             f"ALTER DATABASE \"{name}\" SET lock_timeout = '5s'",
         )
     )
-    asyncio.run(
-        _execute(database_dsn(server, name), "CREATE TABLE public.applied AS TABLE ops.migrations")
-    )
-    yield database_dsn(server, name)
+    dsn = owned_dsn(server, name, owner)
+    asyncio.run(_execute(dsn, "CREATE TABLE public.applied AS TABLE ops.migrations"))
+    yield dsn
     asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 

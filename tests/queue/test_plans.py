@@ -14,7 +14,8 @@ import pytest
 
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
-from tests.conftest import database_dsn
+from tests.conftest import create_database, owned_dsn
+from tests.roles import Role
 
 MANY = 100_000
 HELD = 2_000
@@ -98,10 +99,10 @@ SORTED_BY_ID = re.compile(r"^\(*j(_\d+)?\.id( \+ 0\)+)?$")
 
 
 @pytest.fixture(scope="module")
-def crowded(server: str, template: str) -> Iterator[str]:
+def crowded(server: str, template: str, owner: Role | None) -> Iterator[str]:
     """The address of a database with a quarter of a million jobs in every state."""
     name = f"dragonfly_crowded_{secrets.token_hex(6)}"
-    dsn = database_dsn(server, name)
+    dsn = owned_dsn(server, name, owner)
 
     async def execute(address: str, *texts: str) -> None:
         conn = await asyncpg.connect(address)
@@ -109,7 +110,7 @@ def crowded(server: str, template: str) -> Iterator[str]:
             await conn.execute(text)
         await conn.close()
 
-    create = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
+    create = create_database(name, owner, f'TEMPLATE "{template}" STRATEGY file_copy')
     asyncio.run(execute(server, create))
     asyncio.run(execute(dsn, "SET synchronous_commit = off", SEED, "VACUUM ANALYZE ops.jobs"))
     yield dsn
