@@ -47,8 +47,8 @@ _ODD = st.sampled_from(
 _WORDS = st.sampled_from(
     ["$", "USD", "(", ")", "-", "1,234", ".00", "1e5", "12/31/2024", "2024-02-30", "31.12.24",
      "Jan", "25-Jan", "T12:00:00Z", "CV-", "009001", "/20", "NY", "KI", "EF2021-", "et al.",
-     " and ", " & ", "d/b/a", "a/k/a", "Inc.", "LLC", "N.A.", "Estate of ", "Smith", "O'Neill", "John",
-     "Jr", ", "]
+     " and ", " & ", "d/b/a", "a/k/a", "Inc.", "LLC", "N.A.", "Estate of ", "Smith", "O'Neill",
+     "John", "Jr", ", "]
 )  # fmt: skip
 _PARTS = st.one_of(st.text(max_size=8), _ODD, _WORDS)
 CELLS = st.one_of(
