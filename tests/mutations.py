@@ -17,6 +17,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from dragonfly.postgres.embedded import embedded_server
+
 ROOT = Path(__file__).parents[1]
 LONGEST_SECONDS = 300
 
@@ -181,7 +183,7 @@ class Verdict:
     seconds: float
 
 
-def judge(mutation: Mutation) -> Verdict:
+def judge(mutation: Mutation, server: str) -> Verdict:
     """Run the tests on a changed copy; one that does not end counts as failed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="dragonfly-mutant-") as folder:
@@ -193,13 +195,17 @@ def judge(mutation: Mutation) -> Verdict:
         if extra := _EXTRA.get(mutation.new):
             with (copy / "dragonfly" / mutation.file).open("a", encoding="utf-8") as file:
                 file.write(extra)
-        killer = _failing(copy, mutation.tests)
+        killer = _failing(copy, mutation.tests, server)
     return Verdict(mutation, killer, time.monotonic() - began)
 
 
-def _failing(copy: Path, tests: tuple[str, ...]) -> str | None:
+def _failing(copy: Path, tests: tuple[str, ...], server: str) -> str | None:
     command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
-    env = os.environ | {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = os.environ | {
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DRAGONFLY_TEST_DSN": server,
+    }
     try:
         done = subprocess.run(
             command,
@@ -228,12 +234,17 @@ def main() -> int:
     words = parser.parse_args().words
     chosen = [m for m in MUTATIONS if not words or any(word in m.name for word in words)]
     survivors = 0
-    for mutation in chosen:
-        verdict = judge(mutation)
-        survivors += verdict.killer is None
-        told = verdict.killer or "SURVIVES"
-        sys.stdout.write(f"{mutation.name:<48} {told:<90} {verdict.seconds:6.1f} s\n")
-        sys.stdout.flush()
+    with (
+        # one server for all: starting it takes longer than most of the tests
+        tempfile.TemporaryDirectory(prefix="dragonfly-mutants-") as folder,
+        embedded_server(Path(folder) / "pg") as server,
+    ):
+        for mutation in chosen:
+            verdict = judge(mutation, server)
+            survivors += verdict.killer is None
+            told = verdict.killer or "SURVIVES"
+            sys.stdout.write(f"{mutation.name:<48} {told:<90} {verdict.seconds:6.1f} s\n")
+            sys.stdout.flush()
     sys.stdout.write(f"{len(chosen)} mutations, {survivors} survive\n")
     return int(survivors > 0)
 
