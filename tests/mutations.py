@@ -220,7 +220,7 @@ def _failing(copy: Path, tests: tuple[str, ...], server: str) -> str | None:
         return "no end"
     if done.returncode == 0:
         return None
-    found = re.search(r"^FAILED (\S+)", done.stdout, re.MULTILINE)
+    found = re.search(r"^FAILED (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     if found is None:
         # an error of collection proves nothing
         raise RuntimeError(f"no test failed, but pytest did:\n{done.stdout[-4000:]}")

@@ -1,4 +1,4 @@
-"""The list of safeguards that can be removed names what there is to remove, and who would notice."""
+"""The list of safeguards to remove names what there is, and who would notice."""
 
 from __future__ import annotations
 
