@@ -146,8 +146,9 @@ MUTATIONS = (
     ),
     Mutation(
         "a ring that is lost during the look", "runtime/loop.py",
-        "                await self._look(want)\n",
-        "                await self._look(want)\n                self.wakeup.clear()\n",
+        "        with anyio.move_on_after(seconds):\n            await self.wakeup.wait()",
+        "        self.wakeup.clear()\n"
+        "        with anyio.move_on_after(seconds):\n            await self.wakeup.wait()",
         ("tests/runtime/test_claiming.py::test_a_ring_during_the_look_is_not_lost",),
     ),
     Mutation(
