@@ -9,29 +9,43 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
 from dragonfly import events as e
+from dragonfly.redaction import describe_exception, printable, redact
 
 if TYPE_CHECKING:
-    from loguru import Message
+    from loguru import Message, Record
 
+_LONGEST_FORWARDED = 2000
 _TEXT = "<dim>{time:HH:mm:ss}</dim> <level>{level: <8}</level> {message}"
 
 
 def set_up(log_format: str, level: str) -> None:
-    """Send log lines to stdout as text, json, or (auto) by whether it is a terminal."""
+    """Send log lines to stdout as text, json, or (auto) by whether it is a terminal.
+
+    What libraries and Python itself have to say becomes such a line too, without values.
+    """
     as_text = log_format == "text" or (log_format == "auto" and sys.stdout.isatty())
     logger.remove()
+    logger.configure(patcher=_make_one_line)
     if as_text:
         # diagnose prints the values of local variables: never
         logger.add(sys.stdout, format=_TEXT, level=level, diagnose=False, backtrace=False)
     else:
         logger.add(_write_json, level=level, diagnose=False, backtrace=False, format="{message}")
     logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+    threading.excepthook = _tell_of_thread
+    sys.unraisablehook = _tell_of_unraisable
+
+
+def _make_one_line(record: Record) -> None:
+    """A message cannot pass for two, nor steer the terminal it is read on."""
+    record["message"] = printable(record["message"])
 
 
 def _write_json(message: Message) -> None:
@@ -51,7 +65,20 @@ class _Forward(logging.Handler):
     """Lets libraries that use ``logging`` speak through the same lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        logger.log(record.levelname, "{}: {}", record.name, record.getMessage())
+        said = redact(record.getMessage(), _LONGEST_FORWARDED)
+        logger.log(record.levelname, "{}: {}", record.name, said)
+
+
+def _tell_of_thread(args: threading.ExceptHookArgs) -> None:
+    """Python would print the traceback, and with it the message."""
+    name = args.thread.name if args.thread else "a thread"
+    error = args.exc_value
+    logger.error("{} ended: {}", name, describe_exception(error) if error else args.exc_type)
+
+
+def _tell_of_unraisable(args: sys.UnraisableHookArgs) -> None:
+    if args.exc_value is not None:
+        logger.error("an error that nobody could catch: {}", describe_exception(args.exc_value))
 
 
 def log_events(events: e.Events) -> None:

@@ -7,13 +7,14 @@ import math
 import re
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dragonfly.errors import ConfigurationError
 from dragonfly.job import Job, Reject
+from dragonfly.redaction import HIDDEN, plain_words
 from dragonfly.retries import ErrorClass, Retries, RetryRules, read_rules
 from dragonfly.schedule import CatchUp, Overlap, Payload, Schedule, declare
 from dragonfly.settings import Settings
@@ -200,30 +201,74 @@ def _decoder(job_type: str, payload_type: Any) -> Callable[[str], Any]:
     is_plain = payload_type in (dict, dict[str, Any], dict[str, object])
 
     def read(text: str) -> Any:
-        payload = from_json(text)
+        try:
+            payload = from_json(text)
+        except ValueError:
+            # jsonb has checked all but the depth
+            raise Reject(
+                "PAYLOAD_INVALID", f"the payload of {job_type} is nested too deeply to be read"
+            ) from None
         if is_plain and not isinstance(payload, dict):
             raise Reject("PAYLOAD_INVALID", f"the payload of {job_type} must be an object")
         return payload
 
     if is_plain or payload_type is Any:
         return read
-    validate = TypeAdapter(payload_type).validate_json
+    adapter = TypeAdapter(payload_type)
+    validate = adapter.validate_json
 
     def decode(text: str) -> Any:
         try:
             return validate(text)
         except ValidationError as error:
-            raise Reject("PAYLOAD_INVALID", payload_sentence(job_type, error)) from None
+            names = _strings_of(adapter.core_schema)
+            raise Reject("PAYLOAD_INVALID", payload_sentence(job_type, error, names)) from None
 
     return decode
 
 
-def payload_sentence(job_type: str, error: Any) -> str:
-    """Name each field that does not fit and why, without its value."""
-    problems = error.errors(include_input=False, include_url=False, include_context=False)
+def _strings_of(schema: Any) -> set[str]:
+    """Every word of the declared type: what is none of them comes from a payload."""
+    found: set[str] = set()
+    seen: set[int] = set()
+    left = [schema]
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            found.add(part)
+        elif isinstance(part, type):
+            found.add(part.__name__)
+        elif isinstance(part, Mapping | Sequence) and id(part) not in seen:
+            seen.add(id(part))
+            left += [*part, *part.values()] if isinstance(part, Mapping) else part
+    return found
+
+
+def payload_sentence(job_type: str, error: Any, names: Container[str]) -> str:
+    """Name each field that does not fit and why, without its value.
+
+    Of what stands where only those of ``names`` are told: a key of a mapping is a value, too.
+    """
+    problems = error.errors(include_input=False, include_context=False)
     parts = [
-        f"{'.'.join(str(step) for step in problem['loc']) or 'payload'}: {problem['msg']}"
+        f"{_place(problem['loc'], names) or 'payload'}: {_reason(problem)}"
         for problem in problems[:5]
     ]
     more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
     return f"the payload of {job_type} does not fit: {'; '.join(parts)}{more}"
+
+
+def _place(location: Sequence[str | int], names: Container[str]) -> str:
+    return ".".join(
+        str(step) if isinstance(step, int) or step in names else HIDDEN for step in location
+    )
+
+
+def _reason(problem: dict[str, Any]) -> str:
+    """Pydantic's own words; those of a validator or of a tag may repeat the input."""
+    said: str = problem["msg"]
+    if problem["type"] == "union_tag_invalid":
+        return "its tag is none of those that are known"
+    # only pydantic's own kinds of error have a page about them
+    worded_here = "url" not in problem or problem["type"] in {"value_error", "assertion_error"}
+    return plain_words(said) if worded_here else said

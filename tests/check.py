@@ -25,6 +25,12 @@ CHECKS = {
     "format": (*_PYTHON, "ruff", "format", "--check", "."),
     "types": (*_PYTHON, "mypy"),
     "layers": (shutil.which("lint-imports", path=_HERE) or "lint-imports",),
+    # what claims, finishes, migrates and loads, by a role that merely owns its database
+    "ordinary": (
+        *(*_PYTHON, "pytest", "-q", "--numprocesses", "2", "--role", "ordinary"),
+        *("tests/queue/test_claim.py", "tests/queue/test_schedules.py"),
+        *("tests/runtime/test_transactions.py", "tests/intake/test_workers.py"),
+    ),
 }
 
 

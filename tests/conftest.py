@@ -10,13 +10,31 @@ import asyncpg
 import pytest
 
 from dragonfly.testing import PostgresServer, postgres_server
+from tests import roles
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Who the tests are in the database."""
+    parser.addoption("--role", choices=("superuser", "ordinary"), default="superuser")
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A server on which this run may create databases."""
+def postgres(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    """A server on which this run may create databases.
+
+    With ``--role ordinary`` they belong to a role that may do nothing else.
+    """
     with postgres_server(os.environ.get("DRAGONFLY_TEST_DSN")) as server:
+        roles.serve(server.dsn)
+        if pytestconfig.getoption("role") == "superuser":
+            yield server
+            return
+        server.owner = name, password = roles.new()
+        create = f"CREATE ROLE {name} {roles.ATTRIBUTES} PASSWORD '{password}'"
+        asyncio.run(server.execute(create))
         yield server
+        asyncio.run(server.aclose())
+        asyncio.run(server.execute(f"DROP ROLE {name}"))
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from dragonfly.runtime.process import Mode, open_process
 from dragonfly.runtime.supervisor import Supervisor
 from dragonfly.settings import Settings
 from dragonfly.worker import Worker
+from tests.roles import administrator
 
 _Kind = TypeVar("_Kind", bound=Event)
 
@@ -130,7 +131,8 @@ async def allow_logins(dsn: str) -> None:
 
 async def _maintain(dsn: str, *statements: str) -> None:
     parts = urlsplit(dsn)
-    conn = await asyncpg.connect(urlunsplit(parts._replace(path="/postgres")))
+    elsewhere = urlunsplit(parts._replace(path="/postgres"))
+    conn = await asyncpg.connect(administrator(elsewhere))
     try:
         for statement in statements:
             await conn.execute(statement.format(parts.path.lstrip("/")))

@@ -9,6 +9,7 @@ import click
 
 from dragonfly import __version__
 from dragonfly.errors import ConfigurationError, DragonflyError
+from dragonfly.redaction import printable
 
 EXIT_CONFIGURATION = 78
 
@@ -85,8 +86,19 @@ def main() -> None:
         code = EXIT_CONFIGURATION if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         code = 130
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        _say(f"dragonfly: {_described(error)}; with --debug a traceback tells where.")
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _say(sentence: str) -> None:
-    click.echo(sentence.encode("ascii", "replace").decode(), err=True)
+    click.echo(printable(sentence).encode("ascii", "replace").decode(), err=True)
+
+
+def _described(error: Exception) -> str:
+    from dragonfly.postgres.failures import describe
+
+    return describe(error)

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from dragonfly.redaction import printable
+
 
 def show_json(value: Any) -> None:
     """One line of JSON; times and identifiers as text."""
@@ -49,7 +51,7 @@ def _on_terminal(columns: Sequence[str], rows: Sequence[Sequence[str]], *, numbe
             column.justify, column.min_width = "right", max(len(row[place]) for row in rows)
     for row in rows:
         # as text: what looks like markup in an error is none
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     Console(highlight=False).print(table)
 
 
@@ -70,5 +72,5 @@ def say(sentence: str, *, err: bool = False) -> None:
 
 
 def _ascii(text: str) -> str:
-    plain = text.replace("…", "...").encode("ascii", "backslashreplace").decode()
-    return " ".join(plain.split())
+    line = printable(" ".join(text.split())).replace("…", "...")
+    return line.encode("ascii", "backslashreplace").decode()

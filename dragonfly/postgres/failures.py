@@ -7,7 +7,8 @@ from enum import StrEnum
 
 import asyncpg
 
-from dragonfly.errors import ConfigurationError, InputRefused, TransactionAborted
+from dragonfly.errors import ConfigurationError, DragonflyError, InputRefused, TransactionAborted
+from dragonfly.redaction import describe_exception, redact, storable
 
 
 class Failure(StrEnum):
@@ -36,6 +37,10 @@ _TRANSIENT_STATES = frozenset(
 )
 _AWAY_STATES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "53100", "58030"})
 _CONFIGURATION_STATES = frozenset({"3D000", "3F000"})
+# the message is a function's own words, and may be anything
+_RAISE = "exec_stmt_raise"
+# the message quotes the statement, into which a handler may have written a value
+_SYNTAX_ERROR = "42601"
 _POOLER_REFUSALS = re.compile(
     r"tenant or user not found|no such (database|user)|password authentication", re.IGNORECASE
 )
@@ -101,17 +106,20 @@ def describe(error: BaseException) -> str:
     """A sentence about an error that holds no row contents and no secrets.
 
     Of a database error: its SQLSTATE, class and the names of what it is about; its message only
-    where PostgreSQL puts nothing but names there (SQLSTATE classes 42, 3D and 3F).
+    where PostgreSQL puts nothing but names there (SQLSTATE classes 42, 3D and 3F). Of an error of
+    Dragonfly's own its sentence; of any other what ``describe_exception`` leaves.
     """
     if isinstance(error, BaseExceptionGroup):
         return describe(error.exceptions[0])
+    if isinstance(error, DragonflyError) and str(error):
+        return f"{type(error).__name__}: {redact(str(error))}"
     if not isinstance(error, asyncpg.PostgresError):
-        return (
-            f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
-        )
+        return describe_exception(error)
     state = error.sqlstate or "?"
-    if state[:2] in {"42", "3D", "3F"}:
-        return f"{error.args[0]} (SQLSTATE {state})"
+    if error.server_source_function == _RAISE:
+        return f"{type(error).__name__} (SQLSTATE {state})"
+    if state[:2] in {"42", "3D", "3F"} and state != _SYNTAX_ERROR:
+        return f"{storable(str(error.args[0])[:500])} (SQLSTATE {state})"
     names = [
         f"{label} {value}"
         for label, value in (
@@ -122,36 +130,3 @@ def describe(error: BaseException) -> str:
         if value
     ]
     return f"{type(error).__name__} (SQLSTATE {state}{''.join(', ' + name for name in names)})"
-
-
-_CREDENTIALS = (
-    (re.compile(r"(\w+://[^:/@\s]*):[^@\s]*@"), r"\1:***@"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]*\.?[\w-]*"), "***"),
-    (re.compile(r"\bsb_(secret|publishable)_\w+"), "***"),
-    (re.compile(r"(?i)\b(password|passwd|secret|token|api_?key)(\s*[=:]\s*)\S+"), r"\1\2***"),
-)
-_DATA = (
-    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"), "***"),
-    (re.compile(r"""'[^']*'|"[^"]*\""""), "'***'"),
-    (re.compile(r"\d{4,}|\b\d{3}-\d{2}-\d{4}\b"), "***"),
-)
-
-
-def redact(text: str) -> str:
-    """The text without addresses' passwords, keys, quoted values, e-mails and long numbers."""
-    text = without_credentials(text)
-    for pattern, replacement in _DATA:
-        text = pattern.sub(replacement, text)
-    return storable(text[:500])
-
-
-def without_credentials(text: str) -> str:
-    """The text without addresses' passwords, keys and tokens; names and numbers stay."""
-    for pattern, replacement in _CREDENTIALS:
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def storable(text: str) -> str:
-    """The text without what PostgreSQL's ``text`` cannot hold: NUL, and halves of characters."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()

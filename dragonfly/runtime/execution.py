@@ -16,9 +16,9 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
-from dragonfly.postgres.failures import storable, without_credentials
 from dragonfly.postgres.transactions import transaction
 from dragonfly.queue import store
+from dragonfly.redaction import storable, without_credentials
 from dragonfly.runtime.process import JOB_SESSION, Process
 from dragonfly.worker import Handler
 

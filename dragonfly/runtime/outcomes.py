@@ -20,10 +20,13 @@ from dragonfly.job import (
     Snooze,
     to_json,
 )
-from dragonfly.postgres.failures import Failure, classify, describe, storable
+from dragonfly.postgres.failures import Failure, classify, describe
+from dragonfly.redaction import storable
 from dragonfly.retries import Retries
 
 BUG_ATTEMPTS = 2
+# characters of a reason that a handler words; it may hold a path or a header as long as the input
+LONGEST_REASON = 2000
 
 
 class Verdict(Enum):
@@ -76,9 +79,11 @@ def released(claim: Claim) -> Finish:
 
 def failed(claim: Claim, error: str, detail: str | None = None) -> Finish:
     """The dead-letter state."""
-    return Finish(
-        claim.id, claim.lock_token, JobStatus.FAILED, error=storable(error), detail=detail
-    )
+    return Finish(claim.id, claim.lock_token, JobStatus.FAILED, error=_kept(error), detail=detail)
+
+
+def _kept(reason: str) -> str:
+    return storable(reason[:LONGEST_REASON])
 
 
 def unwritable(finish: Finish) -> Finish:
@@ -104,11 +109,11 @@ def ending_of(claim: Claim, error: BaseException, retries: Retries) -> Ending:
         case JobLost():
             return Ending(None, Verdict.NEUTRAL, "lost")
         case Cancel():
-            reason = storable(error.reason)
+            reason = _kept(error.reason)
             cancelled = Finish(claim.id, claim.lock_token, JobStatus.CANCELLED, error=reason)
             return _ended(cancelled, Verdict.NEUTRAL)
         case Retry():
-            reason = storable(error.reason)
+            reason = _kept(error.reason)
             return _again(claim, reason, None, error.after, retries.usual, Verdict.NEUTRAL)
         case UnfitValue():
             return _ended(failed(claim, str(error)), Verdict.COUNTED)

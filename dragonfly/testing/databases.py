@@ -22,11 +22,29 @@ def database_dsn(server: str, name: str) -> str:
 
 
 class PostgresServer:
-    """A server on which databases may be created; ``dsn`` is its address."""
+    """A server on which databases may be created; ``dsn`` is its address.
 
-    def __init__(self, dsn: str) -> None:
+    ``owner``, the name and password of a role, is whose the databases are and who logs in to them;
+    None: whoever ``dsn`` names.
+    """
+
+    def __init__(self, dsn: str, owner: tuple[str, str] | None = None) -> None:
         self.dsn = dsn
+        self.owner = owner
         self._template: str | None = None
+
+    def address(self, name: str) -> str:
+        """The address of a database of this server, logged in to as its owner."""
+        parts = urlsplit(database_dsn(self.dsn, name))
+        if self.owner is None:
+            return urlunsplit(parts)
+        place = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{':'.join(self.owner)}@{place}"))
+
+    def creation(self, name: str, options: str = "") -> str:
+        """The statement that creates a database for its owner."""
+        whose = f"OWNER {self.owner[0]}" if self.owner else ""
+        return f'CREATE DATABASE "{name}" {whose} {options}'
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
@@ -34,9 +52,9 @@ class PostgresServer:
         name = f"dragonfly_test_{secrets.token_hex(6)}"
         template = await self.template()
         # a copy by WAL takes no checkpoint, which would make every other test wait
-        await self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log')
+        await self.execute(self.creation(name, f'TEMPLATE "{template}" STRATEGY wal_log'))
         try:
-            yield database_dsn(self.dsn, name)
+            yield self.address(name)
         finally:
             await self.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
@@ -44,9 +62,9 @@ class PostgresServer:
         """The name of the migrated database from which the others are copied."""
         if self._template is None:
             name = f"dragonfly_template_{secrets.token_hex(4)}"
-            await self.execute(f'CREATE DATABASE "{name}"')
+            await self.execute(self.creation(name))
             self._template = name
-            conn = await connect(database_dsn(self.dsn, name), "test")
+            conn = await connect(self.address(name), "test")
             try:
                 await migrate(conn)
             finally:

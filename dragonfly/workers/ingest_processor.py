@@ -11,7 +11,7 @@ from dragonfly.errors import InputRefused
 from dragonfly.job import Job, Reject
 from dragonfly.judgments.pipeline import promote, resume, retry_rejected
 from dragonfly.worker import Worker
-from dragonfly.workers.intake import FileRequest, host_of, run_file
+from dragonfly.workers.intake import LARGEST_INTEGER, FileRequest, host_of, run_file
 from dragonfly.workers.sources import open_sources
 
 worker = Worker("ingest-processor", concurrency=2, lifespan=open_sources)
@@ -33,7 +33,9 @@ class BatchRequest(BaseModel):
 
     batch_id: UUID
     action: Literal["load", "retry_rejected"] = "load"
-    row_nos: list[Annotated[int, Field(ge=1)]] | None = Field(default=None, min_length=1)
+    row_nos: list[Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]] | None = Field(
+        default=None, min_length=1
+    )
     requested_by: Annotated[str, StringConstraints(max_length=200)] | None = None
 
     @model_validator(mode="after")

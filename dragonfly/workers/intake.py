@@ -27,6 +27,9 @@ UPLOAD_GRACE = timedelta(minutes=3)
 _LOOK_AGAIN = timedelta(seconds=20)
 _NOW = "SELECT clock_timestamp()"
 
+# what a column of type integer holds
+LARGEST_INTEGER = 2**31 - 1
+
 Path512 = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Reference = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120)]
 
@@ -57,7 +60,7 @@ class FileRequest(BaseModel):
     file: FileRef | None = None
     file_path: Path512 | None = None
     source_reference: Reference | None = None
-    expected_rows: int | None = Field(default=None, ge=1)
+    expected_rows: int | None = Field(default=None, ge=1, le=LARGEST_INTEGER)
     mode: Literal["load", "dry_run"] = "load"
     error_budget_pct: Decimal = Field(DEFAULT_BUDGET, ge=0, le=100, max_digits=5, decimal_places=2)
     requested_by: Annotated[str, StringConstraints(max_length=200)] | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import IO, BinaryIO, Protocol
+from typing import IO, Protocol
 from urllib.parse import quote
 
 import httpx
@@ -21,7 +21,7 @@ from dragonfly.errors import ConfigurationError
 from dragonfly.job import Reject, Retry
 from dragonfly.judgments.encodings import MAX_BYTES
 from dragonfly.settings import Settings
-from dragonfly.workers.places import find_file
+from dragonfly.workers.places import open_file
 
 LONGEST_WAIT = timedelta(minutes=15)
 _PIECE = 1 << 20
@@ -143,7 +143,7 @@ async def open_sources(settings: Settings) -> AsyncIterator[Sources]:
 
 
 def _copy_file(root: Path, parts: tuple[str, ...], spool: Bytes) -> None:
-    with _open_file(find_file(root, parts)) as source:
+    with open_file(root, parts) as source:
         before = os.fstat(source.fileno())
         if before.st_size > MAX_BYTES:
             raise too_large()
@@ -152,19 +152,6 @@ def _copy_file(root: Path, parts: tuple[str, ...], spool: Bytes) -> None:
         after = os.fstat(source.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise Retry("the file changed while it was copied")
-
-
-def _open_file(place: Path) -> BinaryIO:
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        return os.fdopen(os.open(place, flags), "rb")
-    except FileNotFoundError:
-        raise Retry("the file was taken away while it was opened") from None
-    except PermissionError:
-        raise ConfigurationError(
-            "A file of the intake folder may not be read by the user that runs Dragonfly; "
-            "give that user the right to read the folder."
-        ) from None
 
 
 async def _download(client: httpx.AsyncClient, bucket: str, path: str, spool: Bytes) -> None:

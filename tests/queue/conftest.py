@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
-from dragonfly.testing.databases import database_dsn
+from dragonfly.testing import PostgresServer
 
 EMPTY = """
 ALTER TABLE ops.audit DISABLE TRIGGER keep_audit;
@@ -28,23 +28,22 @@ async def _execute(dsn: str, *statements: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(server: str, template: str) -> Iterator[str]:
+def shared(postgres: PostgresServer, template: str) -> Iterator[str]:
     """The address of a migrated database that the tests of this folder use in turn."""
     name = f"dragonfly_queue_{secrets.token_hex(6)}"
     asyncio.run(
         _execute(
-            server,
-            f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy',
+            postgres.dsn,
+            postgres.creation(name, f'TEMPLATE "{template}" STRATEGY file_copy'),
             f'ALTER DATABASE "{name}" SET synchronous_commit = off',
             # a test that waits for a lock that nobody gives back ends in an error
             f"ALTER DATABASE \"{name}\" SET lock_timeout = '5s'",
         )
     )
-    asyncio.run(
-        _execute(database_dsn(server, name), "CREATE TABLE public.applied AS TABLE ops.migrations")
-    )
-    yield database_dsn(server, name)
-    asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    dsn = postgres.address(name)
+    asyncio.run(_execute(dsn, "CREATE TABLE public.applied AS TABLE ops.migrations"))
+    yield dsn
+    asyncio.run(_execute(postgres.dsn, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from dragonfly.queue.bloat import Pin, bloat
 from tests.queue.rows import another, put
+from tests.roles import administrator
 
 OLD = "BEGIN ISOLATION LEVEL REPEATABLE READ"
 
@@ -77,9 +78,10 @@ async def test_other_databases_hold_nothing_here(conn: asyncpg.Connection, serve
         assert [] == await pins(conn, old)
 
 
-async def test_hidden_sessions_are_said_to_be_hidden(conn: asyncpg.Connection, dsn: str) -> None:
+async def test_hidden_sessions_are_said_to_be_hidden(dsn: str) -> None:
     """A role without pg_read_all_stats learns who holds vacuum back, and that it sees no more."""
-    async with another(dsn) as old, another(dsn) as plain:
+    super_dsn = administrator(dsn)
+    async with another(super_dsn) as conn, another(super_dsn) as old, another(super_dsn) as plain:
         await old.execute("SET application_name = 'report'")
         await old.execute(OLD)
         await old.fetch("SELECT FROM ops.jobs")

@@ -123,9 +123,12 @@ async def test_a_write_that_waits_is_fenced_when_it_wakes(
     assert ("pending", None, None) == (after["status"], after["progress"], after["checkpoint"])
 
 
-async def test_the_fence_holds_to_the_commit(dsn: str, conn: asyncpg.Connection) -> None:
+@pytest.mark.parametrize("state", ["lapsed", "ours"])
+async def test_the_fence_holds_to_the_commit(
+    dsn: str, conn: asyncpg.Connection, state: str
+) -> None:
     """Between the fence and the commit nobody takes the job: a rescue passes by, a cancel waits."""
-    job_id = await put(conn, "lapsed")
+    job_id = await put(conn, state)
 
     async with another(dsn) as handler, another(dsn) as operator:
         async with handler.transaction():

@@ -14,7 +14,7 @@ import pytest
 
 from dragonfly.queue import claiming, keyed
 from dragonfly.queue import statements as sql
-from dragonfly.testing.databases import database_dsn
+from dragonfly.testing import PostgresServer
 
 MANY = 100_000
 HELD = 2_000
@@ -115,10 +115,10 @@ SORTED_BY_ID = re.compile(r"^\(*j(_\d+)?\.id( \+ 0\)+)?$")
 
 
 @pytest.fixture(scope="module")
-def crowded(server: str, template: str) -> Iterator[str]:
+def crowded(postgres: PostgresServer, template: str) -> Iterator[str]:
     """The address of a database with a quarter of a million jobs in every state."""
     name = f"dragonfly_crowded_{secrets.token_hex(6)}"
-    dsn = database_dsn(server, name)
+    dsn = postgres.address(name)
 
     async def execute(address: str, *texts: str) -> None:
         conn = await asyncpg.connect(address)
@@ -126,11 +126,11 @@ def crowded(server: str, template: str) -> Iterator[str]:
             await conn.execute(text)
         await conn.close()
 
-    create = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'
-    asyncio.run(execute(server, create))
+    create = postgres.creation(name, f'TEMPLATE "{template}" STRATEGY file_copy')
+    asyncio.run(execute(postgres.dsn, create))
     asyncio.run(execute(dsn, "SET synchronous_commit = off", SEED, "VACUUM ANALYZE ops.jobs"))
     yield dsn
-    asyncio.run(execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
+    asyncio.run(execute(postgres.dsn, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ comment on table ops.pauses is
     'Each row keeps a job type from being claimed, until its time or until it is deleted.';
 
 -- what claims, and whoever explains them, go by
-create view ops.paused as
+create view ops.paused with (security_invoker = true) as
     select job_type, paused_at, paused_by, reason, until
       from ops.pauses
      where until is null or until > clock_timestamp();
@@ -79,6 +79,7 @@ begin
     for role_name in select rolname from pg_catalog.pg_roles
                       where rolname in ('anon', 'authenticated', 'service_role') loop
         execute format('revoke all on ops.pauses, ops.paused, ops.audit from %I', role_name);
+        execute format('revoke all on sequence ops.audit_id_seq from %I', role_name);
         execute format('revoke all on function ops.keep_audit from %I', role_name);
     end loop;
 end $$;

@@ -1,0 +1,254 @@
+"""Takes one safeguard at a time away and shows which test notices: ``python -m tests.mutations``.
+
+Each mutation changes a copy of the package; only the tests it names are run on it, and at least one
+of them must fail. A survivor is a promise that nobody holds: the command ends with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from dragonfly.postgres.embedded import embedded_server
+
+ROOT = Path(__file__).parents[1]
+LONGEST_SECONDS = 300
+
+_STATEMENTS = "queue/statements.py"
+_CLAIMING = "queue/claiming.py"
+_FENCING = "tests/queue/test_fencing.py"
+_ORDER = "tests/queue/test_lock_order.py"
+_PLANS = "tests/queue/test_plans.py"
+_ANY_TOKEN = "AND $2::bigint IS NOT NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """``old`` becomes ``new`` wherever it stands in the file; ``tests`` are pytest's node ids."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    def apply(self, package: Path) -> None:
+        """Change the copy; a safeguard that is not found has moved, and its line must follow."""
+        place = package / self.file
+        text = place.read_text(encoding="utf-8")
+        if self.old not in text:
+            raise LookupError(f"{self.name}: {self.file} no longer holds {self.old!r}")
+        place.write_text(text.replace(self.old, self.new), encoding="utf-8")
+
+
+MUTATIONS = (
+    Mutation(
+        "a completion without its token", _STATEMENTS,
+        "ON j.id = done.id AND j.lock_token = done.token", "ON j.id = done.id",
+        (f"{_FENCING}::test_the_late_holder_writes_nothing",),
+    ),
+    Mutation(
+        "a batch of completions without its token", _STATEMENTS,
+        "::bigint[]) AND lock_token = $2", f"::bigint[]) {_ANY_TOKEN}",
+        (f"{_FENCING}::test_the_late_holder_writes_nothing",),
+    ),
+    Mutation(
+        "any other end without its token", _STATEMENTS,
+        "ON j.id = f.id AND j.lock_token = f.token", "ON j.id = f.id",
+        (f"{_FENCING}::test_the_late_holder_writes_nothing",),
+    ),
+    Mutation(
+        "a completion in a transaction without its token", _STATEMENTS,
+        "result = $3::jsonb,\n       lock_token = NULL, locked_until = NULL\n"
+        " WHERE id = $1 AND lock_token = $2",
+        "result = $3::jsonb,\n       lock_token = NULL, locked_until = NULL\n"
+        f" WHERE id = $1 {_ANY_TOKEN}",
+        (f"{_FENCING}::test_the_late_holder_writes_nothing",),
+    ),
+    Mutation(
+        "a renewal without its token", _STATEMENTS,
+        "ON j.id = held.id AND j.lock_token = held.token", "ON j.id = held.id",
+        (f"{_FENCING}::test_the_late_holder_writes_nothing",),
+    ),
+    Mutation(
+        "a fence that locks nothing", _STATEMENTS, "       FOR NO KEY UPDATE\n", "",
+        (f"{_FENCING}::test_the_fence_holds_to_the_commit",),
+    ),
+    Mutation(
+        "no fence before a commit", "postgres/transactions.py",
+        "            await fence()\n", '            await conn.execute("SELECT")\n',
+        ("tests/runtime/test_transactions.py::test_a_job_that_moved_on_writes_nothing",),
+    ),
+    Mutation(
+        "no proof that nothing was swallowed", "postgres/transactions.py",
+        '            await conn.execute("SELECT")\n', "            pass\n",
+        ("tests/postgres/test_transactions.py",),
+    ),
+    Mutation(
+        "a commit that can be cut off", "postgres/transactions.py",
+        "anyio.fail_after(COMMIT_SECONDS, shield=True)", "anyio.fail_after(COMMIT_SECONDS)",
+        ("tests/runtime/test_shields.py::test_a_commit_under_way_is_not_cut_off",),
+    ),
+    Mutation(
+        "a flush of finishes that can be cut off", "runtime/acks.py",
+        "with anyio.CancelScope(shield=True):\n                failures",
+        "with anyio.CancelScope():\n                failures",
+        ("tests/runtime/test_shields.py::test_a_flush_under_way_is_not_cut_off",),
+    ),
+    Mutation(
+        "a claim that can be cut off", "runtime/claims.py",
+        "self._process.claims.use(shield=True)", "self._process.claims.use()",
+        ("tests/runtime/test_shields.py::test_a_claim_under_way_is_not_cut_off",),
+    ),
+    Mutation(
+        "claims that wait for each other", _CLAIMING, "FOR UPDATE SKIP LOCKED", "FOR UPDATE",
+        ("tests/queue/test_claim.py::test_a_locked_row_is_passed_by",),
+    ),
+    Mutation(
+        "finishes that wait for a locked row", _STATEMENTS,
+        "FOR UPDATE OF j SKIP LOCKED", "FOR UPDATE OF j",
+        (f"{_ORDER}::test_a_locked_row_is_passed_over",),
+    ),
+    Mutation(
+        "a rescue that waits for a locked row", _STATEMENTS,
+        "LIMIT $2 FOR UPDATE SKIP LOCKED", "LIMIT $2 FOR UPDATE",
+        (f"{_ORDER}::test_a_locked_row_is_passed_over",),
+    ),
+    Mutation(
+        "locks in no order", _STATEMENTS, "     ORDER BY j.id\n       FOR UPDATE OF j",
+        "       FOR UPDATE OF j", (f"{_PLANS}::test_locks_are_taken_in_id_order",),
+    ),
+    Mutation(
+        "a give-back that locks in no order", _CLAIMING, "     ORDER BY j.id\n       FOR UPDATE\n",
+        "     ORDER BY j.id DESC\n       FOR UPDATE\n",
+        (f"{_ORDER}::test_unclaim_locks_in_id_order",),
+    ),
+    Mutation(
+        "a time that is no bound of an index", _CLAIMING,
+        "(SELECT clock_timestamp())", "clock_timestamp()",
+        (f"{_PLANS}::test_reads_are_bounded",),
+    ),
+    Mutation(
+        "one token for all claims of a worker", "runtime/claims.py", "store.new_token()", "4711",
+        ("tests/runtime/test_shields.py::test_each_claim_has_a_token_of_its_own",),
+    ),
+    Mutation(
+        "tokens in a row", "queue/store.py", "secrets.randbits(63)", "next(_TOKENS)",
+        (f"{_FENCING}::test_tokens_are_random",),
+    ),
+    Mutation(
+        "a ring that is lost during the look", "runtime/loop.py",
+        "        with anyio.move_on_after(seconds):\n            await self.wakeup.wait()",
+        "        self.wakeup.clear()\n"
+        "        with anyio.move_on_after(seconds):\n            await self.wakeup.wait()",
+        ("tests/runtime/test_claiming.py::test_a_ring_during_the_look_is_not_lost",),
+    ),
+    Mutation(
+        "a stop that costs an attempt", "runtime/outcomes.py", "refund=True", "refund=False",
+        ("tests/process/test_signals.py::test_a_job_longer_than_the_grace_is_given_back",),
+    ),
+    Mutation(
+        "a function that looks where its caller says", "queue/migrations/0004_performance.sql",
+        "security definer set search_path = ''", "security definer",
+        ("tests/security/test_search_path.py",),
+    ),
+    Mutation(
+        "a table without row-level security", "queue/migrations/0005_schedules.sql",
+        "alter table ops.schedules enable row level security;", "",
+        ("tests/security/test_roles.py::test_row_level_security_is_on_and_not_forced",),
+    ),
+    Mutation(
+        "a folder that may be a link", "workers/places.py",
+        "os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY",
+        ("tests/security/test_hostile_files.py",),
+    ),
+)  # fmt: skip
+# what a mutation uses that the file lacks
+_EXTRA = {"next(_TOKENS)": "\nimport itertools\n_TOKENS = itertools.count(1)\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``killer`` is the test that failed, or None."""
+
+    mutation: Mutation
+    killer: str | None
+    seconds: float
+
+
+def judge(mutation: Mutation, server: str) -> Verdict:
+    """Run the tests on a changed copy; one that does not end counts as failed."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="dragonfly-mutant-") as folder:
+        copy = Path(folder)
+        for name in ("dragonfly", "tests"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        mutation.apply(copy / "dragonfly")
+        if extra := _EXTRA.get(mutation.new):
+            with (copy / "dragonfly" / mutation.file).open("a", encoding="utf-8") as file:
+                file.write(extra)
+        killer = _failing(copy, mutation.tests, server)
+    return Verdict(mutation, killer, time.monotonic() - began)
+
+
+def _failing(copy: Path, tests: tuple[str, ...], server: str) -> str | None:
+    command = (sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
+    env = os.environ | {
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DRAGONFLY_TEST_DSN": server,
+    }
+    try:
+        done = subprocess.run(
+            command,
+            check=False,
+            cwd=copy,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return "no end"
+    if done.returncode == 0:
+        return None
+    found = re.search(r"^FAILED (.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
+    if found is None:
+        # an error of collection proves nothing
+        raise RuntimeError(f"no test failed, but pytest did:\n{done.stdout[-4000:]}")
+    return found[1]
+
+
+def main() -> int:
+    """Judge each, print a line for each as it comes; 1 if one survives."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__)
+    parser.add_argument("words", nargs="*", help="only mutations whose name holds one of these")
+    words = parser.parse_args().words
+    chosen = [m for m in MUTATIONS if not words or any(word in m.name for word in words)]
+    survivors = 0
+    with (
+        # one server for all: starting it takes longer than most of the tests
+        tempfile.TemporaryDirectory(prefix="dragonfly-mutants-") as folder,
+        embedded_server(Path(folder) / "pg") as server,
+    ):
+        for mutation in chosen:
+            verdict = judge(mutation, server)
+            survivors += verdict.killer is None
+            told = verdict.killer or "SURVIVES"
+            sys.stdout.write(f"{mutation.name:<48} {told:<90} {verdict.seconds:6.1f} s\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen)} mutations, {survivors} survive\n")
+    return int(survivors > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
