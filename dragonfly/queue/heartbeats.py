@@ -35,6 +35,7 @@ class Heartbeat:
     reason: str | None
     running_jobs: int
     job_types: tuple[str, ...]
+    rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,12 @@ class Beat:
 _BEAT = """
 INSERT INTO ops.worker_heartbeats AS h (
        worker_id, worker_type, status, hostname, pid, version, consecutive_failures, reason,
-       running_jobs, job_types, last_heartbeat_at, started_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, clock_timestamp(), clock_timestamp())
+       running_jobs, job_types, rss_bytes, last_heartbeat_at, started_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp(), clock_timestamp())
     ON CONFLICT (worker_id) DO UPDATE
    SET status = excluded.status, consecutive_failures = excluded.consecutive_failures,
        reason = excluded.reason, running_jobs = excluded.running_jobs,
-       last_heartbeat_at = excluded.last_heartbeat_at
+       rss_bytes = excluded.rss_bytes, last_heartbeat_at = excluded.last_heartbeat_at
 RETURNING last_heartbeat_at,
           EXISTS (SELECT FROM ops.jobs j
                    WHERE j.status = 'processing'
@@ -83,6 +84,7 @@ async def beat(conn: Connection, heartbeat: Heartbeat) -> Beat:
         heartbeat.reason,
         heartbeat.running_jobs,
         heartbeat.job_types,
+        heartbeat.rss_bytes,
     )
     return Beat(row["last_heartbeat_at"], row["lapsed"])
 

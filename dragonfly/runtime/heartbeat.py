@@ -94,6 +94,7 @@ class Pulse:
             reason=reason,
             running_jobs=len(loop.running),
             job_types=tuple(loop.worker.handlers),
+            rss_bytes=self._process.rss_bytes,
         )
 
 
