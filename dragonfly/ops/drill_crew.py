@@ -147,9 +147,11 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew(dsn: str, folder: Path, module: str = "dragonfly") -> AsyncIterator[Crew]:
+async def crew(
+    dsn: str, folder: Path, module: str = "dragonfly", root: Path = PACKAGE
+) -> AsyncIterator[Crew]:
     """A crew; whoever is left at the end is killed."""
-    together = Crew(dsn, folder, module)
+    together = Crew(dsn, folder, module, root)
     try:
         yield together
     finally:
