@@ -42,20 +42,14 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def held(conn: asyncpg.Connection, *, budget: int = BUDGET, attempts: bool = True) -> None:
+async def held(conn: asyncpg.Connection) -> None:
     """Every promise holds, now that every process has ended."""
     # the server needs a moment to notice that a killed client is gone
     with anyio.move_on_after(10):
-        while any(not each.held for each in await _examine(conn, budget, attempts)):
+        while any(not each.held for each in await history.examine(conn, crash_budget=BUDGET)):
             await anyio.sleep(0.05)
-    broken = [each for each in await _examine(conn, budget, attempts) if not each.held]
-    assert [] == broken
-
-
-async def _examine(
-    conn: asyncpg.Connection, budget: int, attempts: bool
-) -> list[history.Finding]:
-    return await history.examine(conn, crash_budget=budget, attempts=attempts)
+    findings = await history.examine(conn, crash_budget=BUDGET)
+    assert [] == [finding for finding in findings if not finding.held]
 
 
 async def kill_at_random(
@@ -114,8 +108,7 @@ async def restart_at_random(
         lived = [member.code for member in members]
         await team.stop()
     assert [None, None] == lived
-    # a transaction may be told that it lost its commit's answer, which costs an attempt
-    await held(conn, attempts=False)
+    await held(conn)
     await conn.close()
 
 
