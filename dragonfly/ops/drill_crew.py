@@ -175,7 +175,11 @@ async def until(
         with anyio.fail_after(seconds):
             while await conn.fetchval(sql, *values) != expected:
                 if alive is not None and alive.code is not None:
-                    raise DrillBroken(f"A worker process ended with {alive.code} instead of working.")
+                    raise DrillBroken(
+                        f"A worker process ended with {alive.code} instead of working."
+                    )
                 await anyio.sleep(LOOK_SECONDS)
     except TimeoutError:
-        raise DrillBroken(f"What the drill waits for did not happen within {seconds:g} s.") from None
+        raise DrillBroken(
+            f"What the drill waits for did not happen within {seconds:g} s."
+        ) from None

@@ -60,11 +60,11 @@ SELECT j.id FROM ops.jobs j
  WHERE j.status = 'completed' AND j.job_type = 'drill_return'
    AND NOT EXISTS (SELECT FROM drill.history h WHERE h.job_id = j.id AND h.step = 'effect')
 """
-_TWICE_UNDER_ONE_TOKEN = """
+_ONE_CLAIM_TWICE = """
 SELECT job_id AS id FROM drill.history GROUP BY job_id, token
 HAVING count(*) FILTER (WHERE step = 'start') > 1 OR count(DISTINCT process) > 1
 """
-_TOKEN_OF_TWO = """
+_ONE_CLAIM_OF_TWO = """
 SELECT min(job_id) AS id FROM drill.history GROUP BY token HAVING count(DISTINCT process) > 1
 """
 _EFFECT_OF_NOBODY = """
@@ -132,8 +132,8 @@ async def examine(
         ("every job ended as it should", _WRONG_END, ()),
         ("fenced effects exactly once", _WRONG_EFFECTS, ()),
         ("a job that ended by returning ran", _NEVER_RAN, ()),
-        ("one start, one process for each claim of a job", _TWICE_UNDER_ONE_TOKEN, ()),
-        ("no token in two claims", _TOKEN_OF_TWO, ()),
+        ("one start, one process for each claim of a job", _ONE_CLAIM_TWICE, ()),
+        ("no token in two claims", _ONE_CLAIM_OF_TWO, ()),
         ("no effect without a claim that started", _EFFECT_OF_NOBODY, ()),
         ("no second end", _ENDED_TWICE, ()),
         ("no job is held by nobody", _HELD, ()),

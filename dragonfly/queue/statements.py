@@ -148,7 +148,7 @@ SELECT id, status FROM ops.jobs
 # id + 0: before a LIMIT the planner would rather walk the primary key past every job there is;
 # ANY (ARRAY …): it takes a third of what is held for lapsed, and would read the table for so many.
 # Clearing locked_by keeps the late holder from taking this end of the job for its own.
-# The evidence: who held it, the last sign of life, the memory then, how far the handler said it was.
+# The evidence: who held it, its last sign of life, its memory then, how far the handler had come.
 RESCUE = """
 WITH ordinary AS (
     SELECT j.id, j.job_type, j.unique_key, j.crashes, j.locked_by,

@@ -12,14 +12,14 @@ import pytest
 
 from dragonfly.ops import drill_history as history
 from dragonfly.ops.drill_crew import Crew
-from tests.chaos.runs import crew_on
+from tests.chaos.runs import crew_on, say
 
 
 @pytest.fixture
 def rng() -> random.Random:
     """A seeded source of chance; pytest shows the seed of a test that fails."""
     seed = int(os.environ.get("CHAOS_SEED", random.randrange(2**32)))
-    print(f"CHAOS_SEED={seed}")
+    say(f"CHAOS_SEED={seed}")
     return random.Random(seed)
 
 

@@ -27,7 +27,7 @@ _CAUGHT_UP = "SELECT next_tick_at > clock_timestamp() FROM ops.schedules"
 
 
 async def test_wrong_clocks_change_nothing(told: asyncpg.Connection, team: Crew) -> None:
-    """An hour ahead, an hour behind and jumping: the dead one's jobs are free in time all the same."""
+    """An hour ahead, an hour behind, jumping: a dead one's jobs are free in time all the same."""
     members = [await team.start(**PATIENT, CHAOS_CLOCK=clock) for clock in CLOCKS]
     await team.ready(told, *members)
     await history.put_mixed(told, 200, seconds=0.05)

@@ -32,7 +32,9 @@ async def test_death_at_each_point(
 ) -> None:
     """Whatever was committed at the death stays, the rest runs again, within a lease and a beat."""
     (survivor,) = await team.started(told, 1, **PATIENT)
-    victims = {point: await team.start(**PATIENT, CHAOS_POINT=_laid(point, rng)) for point in POINTS}
+    victims = {
+        point: await team.start(**PATIENT, CHAOS_POINT=_laid(point, rng)) for point in POINTS
+    }
     await team.ready(told, *victims.values())
     died_at: dict[str, datetime] = {}
     with anyio.fail_after(60):
