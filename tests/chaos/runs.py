@@ -90,12 +90,14 @@ async def restart_at_random(
     times: int,
     seconds: float = 0.0,
     away: float = 0.0,
+    scale: float = 0.05,
 ) -> None:
     """PostgreSQL crashes and comes back, so often, under two working processes."""
     conn = await asyncpg.connect(server.dsn)
     await history.prepare(conn)
     async with crew_on(server.dsn, folder) as team:
-        members = await team.started(conn, 2, **PATIENT)
+        settings = PATIENT | {"DRAGONFLY_BACKOFF_SCALE": str(scale)}
+        members = await team.started(conn, 2, **settings)
         await history.put_mixed(conn, jobs, seconds=seconds)
         for share in sorted(rng.sample(range(jobs // 10, jobs * 9 // 10), times)):
             await until(conn, f"SELECT ({history.ENDED}) >= $1", share, seconds=MOST_SECONDS)

@@ -44,10 +44,12 @@ async def test_every_kind_of_connection_is_cut(dsn: str, tmp_path: Path) -> None
     assert [] == [finding for finding in result.findings if not finding.held]
 
 
-async def test_crashes_at_random(tmp_path: Path, rng: random.Random) -> None:
-    """The server crashes and stays away for longer than a lease: no job, no restart."""
+async def test_it_is_away_for_an_hour(tmp_path: Path, rng: random.Random) -> None:
+    """An hour in pauses a thousandth as long, and longer than a lease: no job, no restart."""
     async with own_server() as server:
-        await restart_at_random(server, tmp_path, rng, jobs=JOBS, times=1, seconds=0.05, away=2.5)
+        await restart_at_random(
+            server, tmp_path, rng, jobs=JOBS, times=1, seconds=0.05, away=3.6, scale=0.001
+        )
 
 
 async def test_writes_are_refused(tmp_path: Path) -> None:
