@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import click
 
 from dragonfly.cli.asyncs import run_async
@@ -13,6 +14,7 @@ from dragonfly.cli.reach import reach_database
 from dragonfly.cli.show import say, show_json, show_table
 from dragonfly.errors import ConfigurationError
 from dragonfly.ops.drill import SCENARIOS, Result, play, scenarios, scratch
+from dragonfly.runtime.signals import stop_on_signals
 from dragonfly.settings import Settings, load_settings
 
 
@@ -49,7 +51,19 @@ def drill(names: Sequence[str], env: str | None, as_json: bool) -> None:
 
 
 async def _drill(settings: Settings, names: Sequence[str], quiet: bool) -> list[Result]:
-    results = []
+    """Play, and leave nothing behind when a signal ends it before its time."""
+    results: list[Result] = []
+    async with anyio.create_task_group() as group:
+        with stop_on_signals(lambda _: group.cancel_scope.cancel()):
+            await _play(settings, names, quiet, results)
+    if group.cancel_scope.cancel_called:
+        raise click.Abort
+    return results
+
+
+async def _play(
+    settings: Settings, names: Sequence[str], quiet: bool, results: list[Result]
+) -> None:
     with tempfile.TemporaryDirectory(prefix="dragonfly-drill-") as name:
         folder = Path(name)
         async with reach_database(settings, embedded=folder / "pg") as database:
@@ -60,7 +74,6 @@ async def _drill(settings: Settings, names: Sequence[str], quiet: bool) -> list[
                     results.append(result)
                     if not quiet:
                         _show(result)
-    return results
 
 
 def _show(result: Result) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import asyncpg
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -18,6 +20,7 @@ from dragonfly.ops.drill_crew import Crew, DrillBroken
 from dragonfly.ops.drill_history import Finding
 from dragonfly.postgres.database import Database, Pooling, open_database
 from tests.ops.test_commands import Shell
+from tests.process.launch import dragonfly
 from tests.servers import own_server
 from tests.support import until
 
@@ -33,6 +36,11 @@ INSERT INTO drill.history (job_id, token, process, step) VALUES
     (1, 11, 'a', 'start'), (1, 11, 'a', 'effect'), (1, 11, 'a', 'end'),
     (2, 21, 'a', 'start'), (2, 22, 'b', 'start'), (2, 22, 'b', 'effect'), (2, 22, 'b', 'end'),
     (3, 31, 'b', 'start'), (3, 32, 'b', 'start');
+"""
+_LEFT = "SELECT count(*) FROM pg_database WHERE starts_with(datname, $1)"
+_AT_WORK = """
+SELECT count(*) > 0 FROM pg_stat_activity
+ WHERE starts_with(datname, $1) AND application_name = 'dragonfly heartbeat'
 """
 _STEP = "INSERT INTO drill.history (job_id, token, process, step) VALUES"
 BREAKS = {
@@ -138,8 +146,7 @@ async def test_the_command(dsn: str, conn: asyncpg.Connection, tmp_path: Path) -
     rows = await conn.fetch("SELECT id, status, attempts FROM ops.jobs")
     assert [(mine, "pending", 0)] == [tuple(row) for row in rows]
     # another run of the tests may have one just now
-    left = "SELECT count(*) FROM pg_database WHERE starts_with(datname, $1)"
-    await until(conn, left, PREFIX, expected=0, seconds=60)
+    await until(conn, _LEFT, PREFIX, expected=0, seconds=60)
 
 
 def test_a_broken_promise(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +186,22 @@ async def test_json_for_scripts(dsn: str, tmp_path: Path) -> None:
         result["recovery"],
     )
     assert {"promise": "no process ended", "held": True, "detail": ""} in result["findings"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_drill_that_is_stopped(
+    dsn: str, conn: asyncpg.Connection, number: signal.Signals
+) -> None:
+    """It takes its processes and its database with it."""
+    async with dragonfly("drill", "--scenario", "poison", dsn=dsn) as playing:
+        await until(conn, _AT_WORK, PREFIX, seconds=60)
+        crew = psutil.Process(playing.process.pid).children(recursive=True)
+        playing.signal(number)
+        code = await playing.ends(60)
+
+    assert (130, "Stopped.") == (code, playing.text.splitlines()[-1])
+    assert [] == [each for each in crew if each.is_running()]
+    await until(conn, _LEFT, PREFIX, expected=0, seconds=60)
 
 
 async def test_prod_must_be_named(dsn: str, tmp_path: Path) -> None:
