@@ -14,6 +14,15 @@ from dragonfly.ops import drill_history as history
 from dragonfly.ops.drill_crew import Crew
 from tests.chaos.runs import crew_on, say
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On a busy machine real processes take their time: a test of chaos may take longer."""
+    for item in items:
+        if item.path.parent == HERE:
+            item.add_marker(pytest.mark.timeout(300))
+
 
 @pytest.fixture
 def rng() -> random.Random:

@@ -119,7 +119,7 @@ async def restart_at_random(
     await conn.close()
 
 
-async def all_done(conn: asyncpg.Connection, *, seconds: float = 60) -> None:
+async def all_done(conn: asyncpg.Connection, *, seconds: float = 120) -> None:
     """Wait until every job has ended."""
     await until(conn, history.UNENDED, expected=0, seconds=seconds)
 

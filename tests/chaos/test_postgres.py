@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -29,10 +30,9 @@ from tests.chaos.runs import (
 from tests.servers import OwnServer, own_server
 
 JOBS = 120
-AWAY = "the database is away"
 _SOME_ENDED = f"SELECT ({history.ENDED}) >= 20"
-_CUT_ALL = """
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+_ALL_CUT = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
  WHERE application_name LIKE 'dragonfly %' AND pid <> pg_backend_pid()
 """
 _WRITE = "SELECT pg_logical_emit_message(false, 'drill', repeat('x', 1000000))"
@@ -65,7 +65,7 @@ async def test_writes_are_refused(tmp_path: Path) -> None:
         await conn.execute("SET default_transaction_read_only = off")
         await conn.execute("ALTER SYSTEM SET default_transaction_read_only = on")
         await conn.execute("SELECT pg_reload_conf()")
-        await all_say_away(members)
+        await all_say(members)
         await conn.execute("ALTER SYSTEM RESET default_transaction_read_only")
         await conn.execute("SELECT pg_reload_conf()")
 
@@ -75,15 +75,13 @@ async def test_no_connection_is_left(tmp_path: Path) -> None:
     async with own_server() as server:
         await configure(server, "max_connections = 24")
         async with at_work(server, tmp_path) as (conn, members):
-            crowd: list[asyncpg.Connection] = []
-            await conn.execute(_CUT_ALL)
-            while not all("TooManyConnections" in member.text for member in members):
-                # whatever becomes free is ours, until a worker comes too late
-                try:
-                    crowd.append(await asyncpg.connect(server.dsn))
-                except asyncpg.TooManyConnectionsError:
-                    await conn.execute(_CUT_ALL)
-                    await anyio.sleep(0.05)
+            for member in members:
+                member.signal(signal.SIGSTOP)  # so that they come too late
+            await until(conn, _ALL_CUT, expected=0, seconds=30)
+            crowd = [each async for each in crowd_in(server)]
+            for member in members:
+                member.signal(signal.SIGCONT)
+            await all_say(members, "TooManyConnections")
             for each in crowd:
                 await each.close()
 
@@ -96,12 +94,12 @@ async def test_the_disk_is_full(tmp_path: Path) -> None:
             async with at_work(server, tmp_path) as (conn, members):
                 if disk is None:
                     await conn.execute(_FULL)
-                    await all_say_away(members)
+                    await all_say(members)
                     await conn.execute("DROP TRIGGER full ON ops.jobs")
                 else:
                     ballast = fill(disk)
                     await write_until_it_breaks(conn)
-                    await all_say_away(members)
+                    await all_say(members)
                     ballast.unlink()
                     await bring_back(server)
 
@@ -133,11 +131,18 @@ async def at_work(
     await conn.close()
 
 
-async def all_say_away(members: list[Member]) -> None:
-    """Wait until each of them has noticed that the database is away."""
-    with anyio.fail_after(30):
-        while not all(AWAY in member.text for member in members):
+async def all_say(members: list[Member], words: str = "the database is away") -> None:
+    """Wait until each of them has said this."""
+    with anyio.fail_after(60):
+        while not all(words in member.text for member in members):
             await anyio.sleep(0.05)
+
+
+async def crowd_in(server: OwnServer) -> AsyncIterator[asyncpg.Connection]:
+    """Connections until there is no room for another."""
+    with suppress(asyncpg.TooManyConnectionsError):
+        while True:
+            yield await asyncpg.connect(server.dsn)
 
 
 async def configure(server: OwnServer, *lines: str) -> None:
