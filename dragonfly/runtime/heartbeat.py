@@ -10,6 +10,7 @@ import anyio
 
 from dragonfly import __version__
 from dragonfly.events import JobsRescued
+from dragonfly.job import JobStatus
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.heartbeats import Beat, Heartbeat, WorkerStatus
@@ -80,7 +81,12 @@ class Pulse:
         missing = [
             (c.id, c.lock_token) for c in held if c.id not in renewed and c.id in loop.ledger.held
         ]
-        return await store.lost(conn, missing) if missing else set()
+        lost = await store.lost(conn, missing) if missing else set()
+        if lost:
+            # completed by its own transaction, whose handler goes on: nobody took it away
+            ended = await store.finished_by_us(conn, sorted(lost), [loop.worker_id])
+            lost -= {job_id for job_id, how in ended.items() if how is JobStatus.COMPLETED}
+        return lost
 
     def _row(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> Heartbeat:
         return Heartbeat(
