@@ -13,7 +13,7 @@ from dragonfly.cli.asyncs import run_async
 from dragonfly.cli.reach import reach_database
 from dragonfly.cli.show import say, show_json, show_table
 from dragonfly.errors import ConfigurationError
-from dragonfly.ops.drill import SCENARIOS, Result, play, scenarios, scratch
+from dragonfly.ops.drill.scenarios import SCENARIOS, Result, play, scenarios, scratch
 from dragonfly.runtime.signals import stop_on_signals
 from dragonfly.settings import Settings, load_settings
 

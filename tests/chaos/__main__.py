@@ -14,7 +14,7 @@ from pathlib import Path
 import anyio
 import asyncpg
 
-from dragonfly.ops import drill_history as history
+from dragonfly.ops.drill import history
 from tests.chaos.runs import crew_on, held, kill_at_random, restart_at_random, say
 from tests.servers import own_server
 

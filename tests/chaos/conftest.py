@@ -10,8 +10,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_crew import Crew
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Crew
 from tests.chaos.runs import crew_on, say
 
 HERE = Path(__file__).parent

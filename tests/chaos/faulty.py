@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from dragonfly.cli.main import main
-from dragonfly.ops.drill_worker import Notes
+from dragonfly.ops.drill.worker import Notes
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.heartbeat import Pulse

@@ -7,8 +7,8 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from dragonfly import Job, Worker
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_worker import fenced, returning, take_notes
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.worker import fenced, returning, take_notes
 
 NEW = "drill_new"
 # both nights of a clock change are Sundays of these months

@@ -11,8 +11,8 @@ from pathlib import Path
 import anyio
 import asyncpg
 
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_crew import Crew, Member, crew, until
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Crew, Member, crew, until
 from tests.servers import OwnServer
 
 ROOT = Path(__file__).parents[2]

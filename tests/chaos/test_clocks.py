@@ -13,9 +13,9 @@ import asyncpg
 
 import dragonfly
 from dragonfly.cron import Cron
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill import RECOVERY_SECONDS
-from dragonfly.ops.drill_crew import Crew, until
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Crew, until
+from dragonfly.ops.drill.scenarios import RECOVERY_SECONDS
 from tests.chaos.newer import NIGHTS, ZONE
 from tests.chaos.runs import NOW, PATIENT, all_done, held
 

@@ -11,8 +11,8 @@ import asyncpg
 import psutil
 
 from dragonfly.events import Event, JobFinished, JobsClaimed, JobStarted, ListenerConnected
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_worker import worker
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.worker import worker
 from tests.chaos.runs import held
 from tests.support import Recorder, drain, running
 

@@ -7,8 +7,8 @@ import signal
 import asyncpg
 
 from dragonfly import enqueue_many
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_crew import Crew, until
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Crew, until
 from tests.chaos.newer import NEW
 from tests.chaos.runs import PATIENT, all_done, held
 

@@ -9,9 +9,9 @@ from datetime import datetime
 import anyio
 import asyncpg
 
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill import RECOVERY_SECONDS
-from dragonfly.ops.drill_crew import Crew, Member
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Crew, Member
+from dragonfly.ops.drill.scenarios import RECOVERY_SECONDS
 from tests.chaos.faulty import POINTS
 from tests.chaos.runs import NOW, PATIENT, all_done, held, kill_at_random, say
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import anyio
 import asyncpg
 
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill import play
-from dragonfly.ops.drill_crew import Member, until
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Member, until
+from dragonfly.ops.drill.scenarios import play
 from dragonfly.postgres.failures import TROUBLE
 from tests.chaos.runs import (
     PATIENT,

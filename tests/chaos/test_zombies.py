@@ -7,9 +7,9 @@ import signal
 import asyncpg
 
 from dragonfly import enqueue_many
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_crew import Crew, until
-from dragonfly.ops.drill_worker import HOLD_LOCK
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import Crew, until
+from dragonfly.ops.drill.worker import HOLD_LOCK
 from tests.chaos.runs import PATIENT, all_done, beats, held
 
 _STEPS = "SELECT count(*) FROM drill.history WHERE step = $1"

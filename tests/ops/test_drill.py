@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from dragonfly import enqueue
 from dragonfly.cli.drill import drill
 from dragonfly.errors import ConfigurationError
-from dragonfly.ops import drill as module
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill import PREFIX, Scenario, play, scratch
-from dragonfly.ops.drill_crew import Crew, DrillBroken
-from dragonfly.ops.drill_history import Finding
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill import scenarios as module
+from dragonfly.ops.drill.crew import Crew, DrillBroken
+from dragonfly.ops.drill.history import Finding
+from dragonfly.ops.drill.scenarios import PREFIX, Scenario, play, scratch
 from dragonfly.postgres.database import Database, Pooling, open_database
 from tests.ops.test_commands import Shell
 from tests.process.launch import dragonfly

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 30.0
 LOOK_SECONDS = 0.02
-PACKAGE = Path(__file__).parents[2]
+PACKAGE = Path(__file__).parents[3]
 QUICK = {
     "DRAGONFLY_HEARTBEAT_SECONDS": "0.5",
     "DRAGONFLY_LEASE_SECONDS": "2",
@@ -102,7 +102,7 @@ class Crew:
         self.members: list[Member] = []
 
     async def start(
-        self, workers: str = "dragonfly.ops.drill_worker:worker", **settings: str
+        self, workers: str = "dragonfly.ops.drill.worker:worker", **settings: str
     ) -> Member:
         """One more process; it may still be starting when this returns."""
         log = self._folder / f"{len(self.members)}.log"

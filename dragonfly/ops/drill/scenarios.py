@@ -16,10 +16,10 @@ import anyio
 import asyncpg
 
 from dragonfly.errors import ConfigurationError
-from dragonfly.ops import drill_history as history
-from dragonfly.ops.drill_crew import QUICK, Crew, DrillBroken, crew, until
-from dragonfly.ops.drill_history import Finding
-from dragonfly.ops.drill_worker import HOLD_LOCK
+from dragonfly.ops.drill import history
+from dragonfly.ops.drill.crew import QUICK, Crew, DrillBroken, crew, until
+from dragonfly.ops.drill.history import Finding
+from dragonfly.ops.drill.worker import HOLD_LOCK
 from dragonfly.postgres.database import Database, Pooling, close, connect
 from dragonfly.postgres.failures import describe
 from dragonfly.queue.migrate import migrate

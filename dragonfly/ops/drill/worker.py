@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import anyio
 
 from dragonfly import ConfigurationError, Job, RetryPolicy, Worker
-from dragonfly.ops import drill_history as history
+from dragonfly.ops.drill import history
 from dragonfly.postgres.database import connect
 from dragonfly.postgres.line import Line
 from dragonfly.settings import Settings
