@@ -71,6 +71,13 @@ class OwnServer:
         """What the server wrote to its log."""
         return (self.folder / "log").read_text()
 
+    def is_running(self) -> bool:
+        """Whether its first process is there."""
+        try:
+            return psutil.pid_exists(self._postmaster())
+        except (FileNotFoundError, IndexError):
+            return False
+
     def _postmaster(self) -> int:
         return int((self.folder / "postmaster.pid").read_text().split()[0])
 
@@ -81,10 +88,12 @@ class OwnServer:
 
 
 @asynccontextmanager
-async def own_server(*, migrated: bool = True) -> AsyncIterator[OwnServer]:
-    """A fresh server for one test."""
+async def own_server(
+    *, migrated: bool = True, within: Path | None = None
+) -> AsyncIterator[OwnServer]:
+    """A fresh server for one test, below the folder ``within`` if that is given."""
     with tempfile.TemporaryDirectory(
-        prefix="dragonfly-own-", dir=quick_folder(), ignore_cleanup_errors=True
+        prefix="dragonfly-own-", dir=within or quick_folder(), ignore_cleanup_errors=True
     ) as parent:
         folder = Path(parent) / "pg"
         with embedded_server(folder) as dsn:

@@ -35,6 +35,11 @@ _COMMANDS = {
     "watch": ("dragonfly.cli.watch", "watch", "Watch the drop folder for new files."),
     "migrate": ("dragonfly.cli.migrate", "migrate", "Bring the database's schema up to date."),
     "doctor": ("dragonfly.cli.doctor", "doctor", "Check everything the workers depend on."),
+    "drill": (
+        "dragonfly.cli.drill",
+        "drill",
+        "Break things on purpose on a scratch database.",
+    ),
     "smoke": ("dragonfly.cli.smoke", "smoke", "Quick read-only checks of the firm's data."),
 }
 

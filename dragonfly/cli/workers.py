@@ -22,13 +22,24 @@ def workers(as_json: bool, limit: int) -> None:
         show_json([asdict(row) | {"alive": row.alive} for row in rows])
         return
     show_table(
-        ("worker", "status", "heartbeat", "running", "failures", "version", "worker id", "reason"),
+        (
+            "worker",
+            "status",
+            "heartbeat",
+            "running",
+            "memory",
+            "failures",
+            "version",
+            "worker id",
+            "reason",
+        ),
         (
             (
                 row.worker_type,
                 row.status,
                 f"{age(row.age)} ago",
                 row.running_jobs,
+                None if row.rss_bytes is None else f"{row.rss_bytes / 2**20:.0f} MB",
                 row.consecutive_failures,
                 row.version,
                 row.worker_id,

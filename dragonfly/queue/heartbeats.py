@@ -43,6 +43,7 @@ class Heartbeat:
     concurrency: int = 1
     concurrency_per_key: int = 1
     circuits: Mapping[str, str] = field(default_factory=dict)
+    rss_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +57,14 @@ class Beat:
 _BEAT = """
 INSERT INTO ops.worker_heartbeats AS h (
        worker_id, worker_type, status, hostname, pid, version, consecutive_failures, reason,
-       running_jobs, job_types, concurrency, concurrency_per_key, circuits,
+       running_jobs, job_types, concurrency, concurrency_per_key, circuits, rss_bytes,
        last_heartbeat_at, started_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp(),
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, clock_timestamp(),
         clock_timestamp())
     ON CONFLICT (worker_id) DO UPDATE
    SET status = excluded.status, consecutive_failures = excluded.consecutive_failures,
        reason = excluded.reason, running_jobs = excluded.running_jobs,
-       circuits = excluded.circuits,
+       circuits = excluded.circuits, rss_bytes = excluded.rss_bytes,
        last_heartbeat_at = excluded.last_heartbeat_at
 RETURNING last_heartbeat_at,
           EXISTS (SELECT FROM ops.jobs j
@@ -97,6 +98,7 @@ async def beat(conn: Connection, heartbeat: Heartbeat) -> Beat:
         heartbeat.concurrency,
         heartbeat.concurrency_per_key,
         json.dumps(dict(heartbeat.circuits)),
+        heartbeat.rss_bytes,
     )
     return Beat(row["last_heartbeat_at"], row["lapsed"])
 

@@ -72,6 +72,7 @@ class WorkerRow:
     consecutive_failures: int
     reason: str | None
     running_jobs: int
+    rss_bytes: int | None
     job_types: tuple[str, ...]
 
     @property
@@ -185,7 +186,7 @@ _WORKERS = """
 SELECT worker_id, worker_type, status,
        extract(epoch FROM clock_timestamp() - last_heartbeat_at)::float8 AS age,
        last_heartbeat_at, started_at, hostname, pid, version, consecutive_failures, reason,
-       running_jobs, job_types
+       running_jobs, rss_bytes, job_types
   FROM ops.worker_heartbeats
  ORDER BY last_heartbeat_at DESC, worker_id
  LIMIT $1

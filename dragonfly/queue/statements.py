@@ -154,14 +154,16 @@ SELECT id, status FROM ops.jobs
 # id + 0: before a LIMIT the planner would rather walk the primary key past every job there is;
 # ANY (ARRAY …): it takes a third of what is held for lapsed, and would read the table for so many.
 # Clearing locked_by keeps the late holder from taking this end of the job for its own.
+# The evidence: who held it, its last sign of life, its memory then, how far the handler had come.
 RESCUE = """
 WITH ordinary AS (
-    SELECT j.id, j.job_type, j.unique_key, j.crashes, split_part(j.locked_by, '@', 2) AS process
+    SELECT j.id, j.job_type, j.unique_key, j.crashes, j.locked_by,
+           split_part(j.locked_by, '@', 2) AS process
       FROM ops.jobs j
      WHERE j.status = 'processing' AND j.crashes = 0 AND j.locked_until < (SELECT clock_timestamp())
      ORDER BY j.id + 0 LIMIT $2 FOR UPDATE SKIP LOCKED
 ), suspects AS (
-    SELECT j.id, j.job_type, j.unique_key, j.crashes
+    SELECT j.id, j.job_type, j.unique_key, j.crashes, j.locked_by
       FROM ops.jobs j
      WHERE j.status = 'processing' AND j.crashes > 0 AND j.locked_until < (SELECT clock_timestamp())
        AND (j.locked_until + (j.locked_until - j.locked_at) < (SELECT clock_timestamp())
@@ -175,13 +177,13 @@ WITH ordinary AS (
     SELECT DISTINCT split_part(j.locked_by, '@', 2) AS process
       FROM ops.jobs j WHERE j.status = 'processing' AND j.crashes > 0
 ), charges AS (
-    SELECT id, job_type, unique_key, crashes,
+    SELECT id, job_type, unique_key, crashes, locked_by,
            NOT EXISTS (SELECT FROM suspected WHERE suspected.process = ordinary.process) AS charged
       FROM ordinary
      UNION ALL
-    SELECT id, job_type, unique_key, crashes, true FROM suspects
+    SELECT id, job_type, unique_key, crashes, locked_by, true FROM suspects
 ), judged AS (
-    SELECT charges.id, charges.charged,
+    SELECT charges.id, charges.charged, charges.locked_by,
            CASE WHEN charges.charged AND charges.crashes >= $1 THEN 'failed'
                 WHEN charges.unique_key IS NOT NULL AND (
                      row_number() OVER (PARTITION BY charges.job_type, charges.unique_key,
@@ -210,10 +212,13 @@ WITH ordinary AS (
                           ELSE coalesce(j.errors, '[]') END)
                     || jsonb_build_object(
                            'attempt', j.attempts, 'at', clock_timestamp(), 'error', 'crashed',
-                           'detail', jsonb_build_object(
+                           'detail', jsonb_strip_nulls(jsonb_build_object(
                                'locked_by', j.locked_by, 'last_renewed_at', j.locked_at,
-                               'charged', judged.charged))
+                               'charged', judged.charged, 'progress', j.progress,
+                               'last_heartbeat_at', beat.last_heartbeat_at,
+                               'rss_bytes', beat.rss_bytes, 'version', beat.version)))
       FROM judged
+      LEFT JOIN ops.worker_heartbeats beat ON beat.worker_id = judged.locked_by
      WHERE j.id = judged.id AND j.id = ANY (ARRAY (SELECT judged.id FROM judged))
     RETURNING j.id, j.job_type, j.status, j.concurrency_key
 )

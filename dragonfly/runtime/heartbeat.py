@@ -10,7 +10,7 @@ import anyio
 
 from dragonfly import __version__
 from dragonfly.events import JobsRescued
-from dragonfly.job import Claim
+from dragonfly.job import Claim, JobStatus
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.heartbeats import Beat, Heartbeat, WorkerStatus
@@ -82,6 +82,10 @@ class Pulse:
         if not missing:
             return []
         lost = await store.lost(conn, [(claim.id, claim.lock_token) for claim in missing])
+        if lost:
+            # completed by its own transaction, whose handler goes on: nobody took it away
+            ended = await store.finished_by_us(conn, sorted(lost), [loop.worker_id])
+            lost -= {job_id for job_id, how in ended.items() if how is JobStatus.COMPLETED}
         return [claim for claim in missing if claim.id in lost]
 
     def _row(self, loop: WorkerLoop, status: WorkerStatus, reason: str | None) -> Heartbeat:
@@ -99,6 +103,7 @@ class Pulse:
             concurrency=loop.worker.concurrency,
             concurrency_per_key=loop.worker.concurrency_per_key,
             circuits=loop.health.open_circuits(tuple(loop.worker.handlers)),
+            rss_bytes=self._process.rss_bytes,
         )
 
 

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
+import psutil
 
 from dragonfly.events import Events
 from dragonfly.job import Claim
@@ -90,6 +91,11 @@ class Process:
     def process_id(self) -> str:
         """The part of ``locked_by`` that all workers of this process share."""
         return f"{self.hostname}:{self.pid}:{self.birth}"
+
+    @property
+    def rss_bytes(self) -> int:
+        """Resident memory now."""
+        return int(psutil.Process().memory_info().rss)
 
     def ring(self) -> None:
         """Let every worker look at the queue again."""

@@ -245,12 +245,14 @@ async def test_workers(shell: Shell, conn: asyncpg.Connection) -> None:
     """Heartbeats are a table for people and an array for scripts."""
     nobody = await shell.run("workers")
     await add_heartbeat(conn, "simplicity_ingest", "degraded", reason="the database is away")
+    await conn.execute("UPDATE ops.worker_heartbeats SET rss_bytes = 128 * 1024 * 1024")
     table = await shell.run("workers")
     array = (await shell.run("workers", "--json")).json
 
     assert "dragonfly run --workers all" in nobody.out
     assert (0, 2) == (table.code, len(table.out.splitlines()))
     assert "the database is away" in table.out
+    assert "128 MB" in table.out
     assert [("simplicity_ingest", "degraded", True)] == [
         (each["worker_type"], each["status"], each["alive"]) for each in array
     ]

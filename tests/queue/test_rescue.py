@@ -7,7 +7,8 @@ from datetime import timedelta
 import asyncpg
 import pytest
 
-from dragonfly.queue import store
+from dragonfly.queue import heartbeats, store
+from dragonfly.queue.heartbeats import Heartbeat, WorkerStatus
 from tests.queue.rows import ME, again, locked, put, row, statuses
 
 ENDLESS = timedelta(seconds=600)
@@ -77,6 +78,27 @@ async def test_the_evidence(conn: asyncpg.Connection) -> None:
             "detail": {"locked_by": ME, "last_renewed_at": "-90 s", "charged": True},
         }
     ] == after["errors"]
+
+
+async def test_what_the_last_heartbeat_said(conn: asyncpg.Connection) -> None:
+    """How far the handler was, and its process's last heartbeat, memory and version, are kept."""
+    beat = Heartbeat(ME, "greeter", WorkerStatus.RUNNING, "h", 1, "0.1", 0, None, 1, (), 2**33)
+    await heartbeats.beat(conn, beat)
+    progress = '{"percent": 40, "sentence": "reading", "at": null}'
+    job_id = await put(conn, "lapsed", progress=progress)
+
+    await store.rescue(conn, 3)
+
+    detail = (await row(conn, job_id))["errors"][0]["detail"]
+    assert {
+        "locked_by": ME,
+        "last_renewed_at": "-70 s",
+        "charged": True,
+        "progress": {"percent": 40, "sentence": "reading"},
+        "last_heartbeat_at": "now",
+        "rss_bytes": 2**33,
+        "version": "0.1",
+    } == detail
 
 
 async def test_the_evidence_is_bounded(conn: asyncpg.Connection) -> None:

@@ -188,3 +188,29 @@ async def test_what_follows_complete_cannot_undo_it(dsn: str, conn: asyncpg.Conn
         await conn.fetchrow("SELECT status, result FROM ops.jobs WHERE id = $1", job_id) or ()
     )
     assert [] == seen.of(WorkerPaused)
+
+
+async def test_what_follows_complete_may_take_its_time(dsn: str, conn: asyncpg.Connection) -> None:
+    """Heartbeats find the job finished by its own holder: its handler goes on to its end."""
+    worker, released = Worker("late"), anyio.Event()
+
+    @worker.job("linger")
+    async def linger(job: Job[Payload]) -> None:
+        async with job.transaction() as tx:
+            await _effect(tx, job)
+            job.complete()
+        await released.wait()
+        lingered.append(job.id)
+
+    lingered: list[int] = []
+    job_id = await enqueue(conn, "linger", {})
+    newest = "SELECT max(last_heartbeat_at) FROM ops.worker_heartbeats"
+    async with running(dsn, worker) as (_, seen):
+        await until(conn, "SELECT status FROM ops.jobs", expected="completed")
+        for _ in range(3):
+            before = await conn.fetchval(newest)
+            await until(conn, f"SELECT ({newest}) > $1", before)
+        released.set()
+        ended = await seen.wait_for(JobFinished)
+
+    assert ([job_id], "completed", []) == (lingered, ended.outcome, seen.of(JobLockLost))
