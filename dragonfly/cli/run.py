@@ -35,7 +35,8 @@ def run(names: str, once: bool, drain: bool, debug: bool) -> None:
     """Run workers until a signal, or with --once or --drain until their work is done.
 
     Ends with 0 when stopped or drained, 1 when every worker is in error (with --once or --drain:
-    when a job failed), 78 when the configuration is wrong.
+    when a job failed), 70 when a handler blocked the event loop for too long, 78 when the
+    configuration is wrong.
     """
     if once and drain:
         raise click.UsageError("Choose --once or --drain, not both.")

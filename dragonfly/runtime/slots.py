@@ -56,7 +56,7 @@ class Slot:
     """
 
     __slots__ = ("_deadlines", "_desk", "_feed", "_handlers", "_job", "_scope", "cause", "claim",
-                 "deadline", "started")  # fmt: skip
+                 "deadline", "started", "task")  # fmt: skip
 
     def __init__(self, worker: Worker, desk: WorkerDesk, deadlines: Deadlines, feed: Feed) -> None:
         self._handlers = worker.handlers
@@ -69,9 +69,11 @@ class Slot:
         self.cause: Interruption | None = None
         self.started = 0.0
         self.deadline = math.inf
+        self.task: asyncio.Task[Any] | None = None  # in which its handlers run
 
     async def run(self) -> None:
         """Serve until the worker has nothing more to give."""
+        self.task = asyncio.current_task()
         while True:
             self._scope, self.cause = anyio.CancelScope(), None
             with self._scope:

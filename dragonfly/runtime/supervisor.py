@@ -35,6 +35,7 @@ from dragonfly.runtime.logins import Logins
 from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.signals import stop_on_signals
+from dragonfly.runtime.stalls import StallGuard
 from dragonfly.runtime.sweeper import Sweeper
 from dragonfly.runtime.ticker import Ticker
 from dragonfly.runtime.waiting import first_of
@@ -100,7 +101,8 @@ class Supervisor:
         process = self.process
         for worker in self.workers:
             process.wakeups[worker.name] = asyncio.Event()
-        with stop_on_signals(process.stop.request):
+        guard = StallGuard(process, self._crew, self._exit_now)
+        with stop_on_signals(process.stop.request), guard.watching():
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
@@ -128,6 +130,11 @@ class Supervisor:
         if loop is None:
             return WorkerView(worker.name, WorkerStatus.STARTING, None, 0)
         return WorkerView(worker.name, loop.health.status, loop.health.reason, len(loop.running))
+
+    def _crew(self) -> list[tuple[Pulse, WorkerLoop]]:
+        """Every worker's last start, for the guard's thread."""
+        loops = self._loops.copy()
+        return [(pulse, loops[name]) for name, pulse in self._pulses.copy().items()]
 
     # --- one worker -----------------------------------------------------------------------------
 
