@@ -106,9 +106,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return describe(error.exceptions[0])
     if not isinstance(error, asyncpg.PostgresError):
-        return (
-            f"{type(error).__name__}: {redact(str(error))}" if str(error) else type(error).__name__
-        )
+        said = _words_of(error)
+        return f"{type(error).__name__}: {redact(said)}" if said else type(error).__name__
     state = error.sqlstate or "?"
     if state[:2] in {"42", "3D", "3F"}:
         return f"{error.args[0]} (SQLSTATE {state})"
@@ -122,6 +121,13 @@ def describe(error: BaseException) -> str:
         if value
     ]
     return f"{type(error).__name__} (SQLSTATE {state}{''.join(', ' + name for name in names)})"
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot say what it is has its name still
+        return ""
 
 
 _SECRETS = (

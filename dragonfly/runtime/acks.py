@@ -27,6 +27,8 @@ FLUSH_ROWS = 2000
 # below this number a statement for each claim costs more than one for all
 BATCH_ROWS = 50
 LOCKED_RETRY_SECONDS = 0.1
+# classes of SQLSTATE that blame the values: what they are, a constraint on them, their size
+UNFIT_STATES = frozenset({"22", "23", "54"})
 
 Write = Callable[["Connection", Sequence[Finish]], Awaitable[dict[int, JobStatus]]]
 
@@ -207,12 +209,14 @@ class Acks:
         if len(acks) > 1:
             await self._write(acks[: len(acks) // 2], write)
             await self._write(acks[len(acks) // 2 :], write)
-        elif (error.sqlstate or "").startswith("22"):
-            ack = acks[0]
-            await self._write([ack._replace(finish=unwritable(ack.finish))], store.finish)
-        elif isinstance(error, asyncpg.UniqueViolationError | asyncpg.LockNotAvailableError):
+            return
+        ack = acks[0]
+        instead = ack._replace(finish=unwritable(ack.finish))
+        if isinstance(error, asyncpg.UniqueViolationError | asyncpg.LockNotAvailableError):
             # a rival for its unique key: the next try sees it and yields
-            self._locked.append(self._in_flight.pop(acks[0].finish.job_id))
+            self._locked.append(self._in_flight.pop(ack.finish.job_id))
+        elif (error.sqlstate or "")[:2] in UNFIT_STATES and instead != ack:
+            await self._write([instead], store.finish)
         else:
             raise error
 

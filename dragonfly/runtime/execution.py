@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -39,7 +40,11 @@ class WorkerDesk:
 
     async def in_thread(self, handler: Handler, job: Job[Any]) -> Any:
         """Run a plain function where it blocks nobody; what it returned."""
-        return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
+        run = partial(_returned_or_raised, handler.function, job)
+        result, error = await anyio.to_thread.run_sync(run, limiter=self._threads)
+        if error is not None:
+            raise error
+        return result
 
     @asynccontextmanager
     async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:
@@ -90,6 +95,16 @@ class WorkerDesk:
                 ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
+
+
+def _returned_or_raised(
+    function: Callable[[Job[Any]], Any], job: Job[Any]
+) -> tuple[Any, BaseException | None]:
+    """An error as a value: thrown into a coroutine, GeneratorExit would close all around it."""
+    try:
+        return function(job), None
+    except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
+        return None, error
 
 
 def _is_lost(conn: Connection) -> bool:

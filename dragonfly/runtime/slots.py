@@ -115,7 +115,8 @@ class Slot:
                 raise
             # the handler let somebody else's cancellation out
             ending = self._ending(claim, handler.retry, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure has its row in the table
+        except BaseException as error:  # noqa: BLE001 - every failure has its row in the table
+            # KeyboardInterrupt too: real ones go to the process as signals, this one is a handler's
             ending = self._ending(claim, handler.retry, error)
         self._close(claim, ending)
 
