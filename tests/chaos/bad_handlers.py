@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import resource
+import sys
 import time
+
+import psutil
 
 from dragonfly import Job, Worker
 from dragonfly.job import RetryPolicy
-from tests.process.scripted import trace, wait_for_release
+from tests.process.scripted import swallow, trace, wait_for_release
 
 Payload = dict[str, object]
 
@@ -23,8 +29,41 @@ async def bad(job: Job[Payload]) -> object:
             block(job)
         case "wait":
             await wait_for_release(job)
+        case "return":
+            return 1
+        case "segfault":
+            ctypes.string_at(0)
+        case "fill memory":
+            fill_memory()
+        case "child exits":
+            async with asyncio.TaskGroup() as group:
+                group.create_task(leave())
+        case "straggle":
+            STRAGGLERS.append(asyncio.create_task(swallow()))
     await trace(job, "end")
     return None
+
+
+STRAGGLERS: list[asyncio.Task[None]] = []
+
+
+async def leave() -> None:
+    """A task of its own in which asyncio lets SystemExit through to the loop."""
+    sys.exit(5)
+
+
+def fill_memory() -> None:
+    """Ask for more than the process may have, as a leak does in the end."""
+    used = psutil.Process().memory_info().vms
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, before[1]))
+    hoard = []
+    try:
+        while True:
+            hoard.append(bytearray(2**20))
+    finally:
+        hoard.clear()
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def block(job: Job[Payload]) -> None:
