@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,14 +13,16 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
-from dragonfly.postgres.transactions import transaction
+from dragonfly.postgres.failures import TROUBLE
+from dragonfly.postgres.transactions import COMMIT_SECONDS, answering, transaction
 from dragonfly.queue import store
-from dragonfly.runtime.process import JOB_SESSION, Process
+from dragonfly.runtime.process import JOB_SESSION, STATEMENT_SECONDS, Process
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
     from asyncpg import Connection
 
+RELEASE_SECONDS = 5.0
 _SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
@@ -56,7 +58,8 @@ class WorkerDesk:
         async with self._connection() as conn:
             async with transaction(conn, fence=lambda: _finish_or_fence(conn, job)):
                 for name, value in self._set_local.items():
-                    await conn.execute(_SET_LOCAL, name, value)
+                    with answering(conn, STATEMENT_SECONDS):
+                        await conn.execute(_SET_LOCAL, name, value)
                 job.connection, job.completion = conn, None
                 try:
                     yield conn
@@ -85,14 +88,18 @@ class WorkerDesk:
                 raise ConnectionResetError("the connection was lost while it was lent") from error
             raise
         finally:
-            await self._pool.release(proxy)
+            # what it was cancelled in may never be answered; then the pool drops the connection
+            with suppress(*TROUBLE):
+                await self._pool.release(proxy, timeout=RELEASE_SECONDS)
 
     async def _write(self, job: Job[Any], write: Callable[[Connection], Awaitable[bool]]) -> None:
         if job.connection is not None:
-            ours = await write(job.connection)
+            with answering(job.connection, COMMIT_SECONDS):
+                ours = await write(job.connection)
         else:
             async with self._connection() as conn:
-                ours = await write(conn)
+                with answering(conn, COMMIT_SECONDS):
+                    ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
 
