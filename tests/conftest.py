@@ -15,6 +15,7 @@ import pytest
 
 from dragonfly.postgres.embedded import embedded_server
 from dragonfly.queue.migrate import migrate
+from tests.poolers import Pooler, chosen_mode, leave_out, pgbouncer, uncached_statements
 
 
 def database_dsn(server: str, name: str) -> str:
@@ -49,9 +50,39 @@ def template(server: str) -> Iterator[str]:
     asyncio.run(_execute(server, f'DROP DATABASE "{name}" WITH (FORCE)'))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "unpooled(*modes, reason): left out behind a pooler in these modes (none: in either)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Behind a pooler, leave out what it takes the ground from; that is no skip."""
+    mode = chosen_mode()
+    if mode is not None and (unfit := leave_out(items, mode)):
+        config.hook.pytest_deselected(items=unfit)
+        items[:] = [item for item in items if item not in unfit]
+
+
+@pytest.fixture(scope="session")
+def pooler(server: str) -> Iterator[Pooler | None]:
+    """The PgBouncer that this run's databases are reached through, if the environment says so."""
+    mode = chosen_mode()
+    if mode is None:
+        yield None
+        return
+    with pgbouncer(server, mode) as running:
+        if mode == "transaction":
+            with uncached_statements(running):
+                yield running
+        else:
+            yield running
+
+
 @pytest.fixture
-async def dsn(server: str, template: str) -> AsyncIterator[str]:
-    """The address of this test's own migrated database."""
+async def direct(server: str, template: str) -> AsyncIterator[str]:
+    """The address of this test's own migrated database, past any pooler."""
     name = f"dragonfly_test_{secrets.token_hex(6)}"
     await _execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log')
     yield database_dsn(server, name)
@@ -59,9 +90,15 @@ async def dsn(server: str, template: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def conn(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to this test's database."""
-    connection = await asyncpg.connect(dsn)
+def dsn(direct: str, pooler: Pooler | None) -> str:
+    """The address of this test's own migrated database."""
+    return pooler.through(direct) if pooler else direct
+
+
+@pytest.fixture
+async def conn(direct: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to this test's database: a tool of the test's, so no pooler is between."""
+    connection = await asyncpg.connect(direct)
     yield connection
     await connection.close()
 

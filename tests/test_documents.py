@@ -25,7 +25,7 @@ _SQL = re.compile(r"```sql\n(.+?)```", re.DOTALL)
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 _EXAMPLE = re.compile(r"```python\n# greetings\.py\n(.+?)```", re.DOTALL)
 # read by the tests alone
-_TEST_VARIABLES = {"DRAGONFLY_TEST_DSN"}
+_TEST_VARIABLES = {"DRAGONFLY_TEST_DSN", "DRAGONFLY_TEST_POOLER"}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 

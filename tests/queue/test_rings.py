@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import asyncpg
+import pytest
 
 from dragonfly.job import Finish, JobStatus
 from dragonfly.queue import store
 from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL, enqueue, enqueue_many
 from tests.queue.rows import MINE, again, done, listening, put
+
+pytestmark = pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 
 
 async def test_an_insert_rings_once_per_statement_and_type(
