@@ -15,7 +15,7 @@ import asyncpg
 
 from dragonfly.backoff import pause_seconds
 from dragonfly.job import Claim, Finish, JobStatus
-from dragonfly.postgres.failures import TROUBLE, is_connection_lost
+from dragonfly.postgres.failures import TROUBLE, Failure, classify, describe, is_connection_lost
 from dragonfly.postgres.line import Line
 from dragonfly.queue import store
 from dragonfly.runtime.outcomes import completed, unwritable
@@ -64,11 +64,20 @@ class Acks:
     """One flush at a time, over one connection, under the fence of each job.
 
     ``bounded`` says that the line's session bounds how long a statement waits for a locked row;
-    where it does not, only statements that never wait are used.
+    where it does not, only statements that never wait are used. ``refused`` hears the reason when
+    the configuration lets no finish be written, and None after each flush that went through.
     """
 
-    def __init__(self, line: Line, scale: float = 1.0, *, bounded: bool = True) -> None:
+    def __init__(
+        self,
+        line: Line,
+        scale: float = 1.0,
+        *,
+        bounded: bool = True,
+        refused: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         self._line = line
+        self._refused = refused
         self._bounded = bounded
         self._scale = scale
         self._waiting: list[Ack] = []
@@ -128,11 +137,14 @@ class Acks:
         try:
             await self._write_batches()
             await self._write_acks()
-        except TROUBLE:
+        except TROUBLE as error:
             self._answer_lost = True
+            if classify(error) is Failure.CONFIGURATION:
+                self._refused(describe(error))
             return False
         else:
             self._answer_lost = False
+            self._refused(None)
             return True
         finally:
             self._waiting = [*self._in_flight.values(), *self._waiting]

@@ -73,6 +73,7 @@ class Supervisor:
             process.finishes,
             process.settings.backoff_scale,
             bounded=process.database.pooling is Pooling.SESSION,
+            refused=self._finishes_refused,
         )
         self._rescuer = Rescuer(process)
         self._loops: dict[str, WorkerLoop] = {}
@@ -251,6 +252,10 @@ class Supervisor:
         for loop in self._loops.values():
             if job_id in loop.ledger.held:
                 loop.lose({job_id})
+
+    def _finishes_refused(self, reason: str | None) -> None:
+        for loop in self._loops.values():
+            loop.health.finishes_refused(reason)
 
     async def _ring_at_stop(self) -> None:
         stop = self.process.stop
