@@ -131,7 +131,7 @@ def _missed(event: e.ScheduleMissed) -> str:
 
 
 def _stalled(event: e.LoopStalled) -> str:
-    who = f"job {event.job_id} ({event.job_type})" if event.job_id else "code of no job"
+    who = f"job {event.job_id} ({event.job_type})" if event.job_id else "no handler's own task"
     return (
         f"the event loop has not turned for {_seconds(event.seconds)}, blocked by {who}: "
         f"{' < '.join(reversed(event.frames))}. Held jobs keep their locks up to "

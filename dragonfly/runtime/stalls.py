@@ -78,7 +78,11 @@ class Culprit:
 
     @property
     def sentence(self) -> str:
-        who = f"job {self.claim.id} ({self.claim.job_type})" if self.claim else "code of no job"
+        who = (
+            f"job {self.claim.id} ({self.claim.job_type})"
+            if self.claim
+            else "code in no handler's own task"
+        )
         where = dict.fromkeys((self.frames[0], self.frames[-1])) if self.frames else ("?",)
         return f"{who} at {', calling '.join(where)}"
 

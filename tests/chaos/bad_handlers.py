@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import resource
 import sys
 import time
 
@@ -27,6 +26,8 @@ async def bad(job: Job[Payload]) -> object:
     match job.payload["do"]:
         case "block":
             block(job)
+        case "block in a task":
+            await asyncio.create_task(block_later(job))
         case "wait":
             await wait_for_release(job)
         case "return":
@@ -54,6 +55,8 @@ async def leave() -> None:
 
 def fill_memory() -> None:
     """Ask for more than the process may have, as a leak does in the end."""
+    import resource  # Windows has none
+
     used = psutil.Process().memory_info().vms
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 64 * 2**20, before[1]))
@@ -64,6 +67,11 @@ def fill_memory() -> None:
     finally:
         hoard.clear()
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+async def block_later(job: Job[Payload]) -> None:
+    """The same in a task that nobody knows the job of."""
+    block(job)
 
 
 def block(job: Job[Payload]) -> None:

@@ -82,6 +82,25 @@ async def test_a_hopeless_loop_is_ended(traced: str, conn: asyncpg.Connection) -
     assert row["reason"].startswith(f"ended, because the event loop was blocked: job {culprit}")
 
 
+async def test_an_unknown_culprit_lets_all_be_charged(
+    traced: str, conn: asyncpg.Connection
+) -> None:
+    """Blocked in a task that a handler started: the rescue charges what was held."""
+    async with (
+        workers(traced, BAD, DRAGONFLY_STALL_SECONDS="1") as hopeless,
+        workers(traced, "neighbour", DRAGONFLY_CRASH_BUDGET="0") as survivor,
+    ):
+        await enqueue(conn, "bad", {"do": "block in a task", "seconds": 3600})
+        code = await hopeless.ends()
+        await survivor.says("failed for crashing too often")
+
+    assert EXIT_HOPELESS == code
+    assert "blocked by no handler's own task" in hopeless.text
+    assert f"{SLEEPS} < chaos/bad_handlers.py:" in hopeless.text
+    (evidence,) = json.loads(await conn.fetchval("SELECT errors FROM ops.jobs"))
+    assert ("crashed", True) == (evidence["error"], evidence["detail"]["charged"])
+
+
 async def test_a_frozen_process_is_not_hopeless(traced: str, conn: asyncpg.Connection) -> None:
     """A process that was stopped for longer than lease and bound goes on, and blames nobody."""
     await conn.execute("SELECT pg_advisory_lock(42)")
