@@ -14,6 +14,7 @@ import anyio
 import asyncpg
 
 from dragonfly.backoff import pause_seconds
+from dragonfly.errors import LoginRefused
 from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.postgres.failures import TROUBLE, Failure, classify, describe, is_connection_lost
 from dragonfly.postgres.line import Line
@@ -139,7 +140,8 @@ class Acks:
             await self._write_acks()
         except TROUBLE as error:
             self._answer_lost = True
-            if classify(error) is Failure.CONFIGURATION:
+            # a refused login is the claims' to tell: they count it, and wait accordingly
+            if classify(error) is Failure.CONFIGURATION and not isinstance(error, LoginRefused):
                 self._refused(describe(error))
             return False
         else:
