@@ -33,8 +33,6 @@ CHECKS = {
 POOLED = ("tests/queue", "tests/runtime")
 POOLED_IN_SHORT = (
     "tests/queue/test_fencing.py",
-    "tests/queue/test_transitions.py",
-    "tests/runtime/test_loop.py",
     "tests/runtime/test_transactions.py",
 )
 
@@ -58,7 +56,7 @@ def main() -> int:
     failed = [name for name, command in CHECKS.items() if not _run(name, command)]
     if failed:
         _say(f"failed so far: {', '.join(failed)}")
-    if not asked.pytest and not all(_is_fit_for(mode) for mode in MODES):
+    if not asked.pytest and not _is_fit_for_a_pooler():
         failed.append("pooler")
     tests_passed = _passes((*_PYTHON, "pytest", *_pytest_options(), *asked.pytest))
     if failed:
@@ -66,12 +64,12 @@ def main() -> int:
     return int(bool(failed) or not tests_passed)
 
 
-def _is_fit_for(mode: str) -> bool:
-    """A handful of files through PgBouncer; ``--pooler`` runs them all."""
+def _is_fit_for_a_pooler() -> bool:
+    """A few files in the mode that takes most away; ``--pooler`` runs them all, in either."""
     if shutil.which("pgbouncer") is None and os.environ.get("CI") != "true":
-        _say(f"{mode:<12} left out: PgBouncer is not installed")
+        _say("pooler       left out: PgBouncer is not installed")
         return True
-    return _passes_pooled(mode, POOLED_IN_SHORT)
+    return _passes_pooled("transaction", POOLED_IN_SHORT)
 
 
 def _passes_pooled(mode: str, paths: Sequence[str]) -> bool:
