@@ -243,6 +243,37 @@ class DatabaseBack(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class LoopStalled(Event):
+    """The event loop does not turn; its locks are renewed up to ``bound`` seconds.
+
+    ``frames`` are places of its thread, the innermost last. Emitted from another thread, as is
+    whatever else the stall guard tells.
+    """
+
+    seconds: float
+    bound: float
+    job_id: int | None
+    job_type: str | None
+    frames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopTurned(Event):
+    """The event loop goes on after so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessHopeless(Event):
+    """The event loop was blocked for too long: the process ends now."""
+
+    seconds: float
+    culprit: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
 class WebUnavailable(Event):
     port: int
     reason: str

@@ -157,6 +157,16 @@ def _missed(event: e.ScheduleMissed) -> str:
     return f"{what}; {_plural(event.caught_up, 'tick')} caught up{more}"
 
 
+def _stalled(event: e.LoopStalled) -> str:
+    who = f"job {event.job_id} ({event.job_type})" if event.job_id else "no handler's own task"
+    return (
+        f"the event loop has not turned for {_seconds(event.seconds)}, blocked by {who}: "
+        f"{' < '.join(reversed(event.frames))}. Held jobs keep their locks up to "
+        f"{_seconds(event.bound)}, then the process is ended. What blocks belongs into a plain "
+        "def handler or a thread"
+    )
+
+
 _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
     e.ProcessStarted: ("INFO", _started),
     e.ProcessStopping: (
@@ -302,6 +312,18 @@ _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
     e.DatabaseBack: (
         "INFO",
         lambda v: f"{v.worker}: the database is back after {_seconds(v.seconds)}",
+    ),
+    e.LoopStalled: ("ERROR", _stalled),
+    e.LoopTurned: (
+        "WARNING",
+        lambda v: f"the event loop turns again after {_seconds(v.seconds)}",
+    ),
+    e.ProcessHopeless: (
+        "CRITICAL",
+        lambda v: (
+            f"the event loop was blocked for {_seconds(v.seconds)} by {v.culprit}; "
+            f"the process ends itself with exit code {v.exit_code}"
+        ),
     ),
     e.WebUnavailable: (
         "WARNING",

@@ -99,6 +99,13 @@ class Settings(BaseSettings):
         validation_alias="DRAGONFLY_GRACE_SECONDS",
         description="Seconds in which running jobs may finish at a stop; less than the platform's.",
     )
+    stall_seconds: float = Field(
+        default=300,
+        gt=0,
+        le=86400,
+        validation_alias="DRAGONFLY_STALL_SECONDS",
+        description="Seconds a blocked event loop keeps its locks, at least a lease; then exit 70.",
+    )
     worker_restarts: int = Field(
         default=3,
         ge=0,

@@ -11,6 +11,7 @@ import pytest
 
 from dragonfly.testing import PostgresServer, postgres_server
 from tests import roles
+from tests.poolers import Pooler, chosen_mode, leave_out, pgbouncer, uncached_statements
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -49,16 +50,52 @@ def template(postgres: PostgresServer) -> str:
     return asyncio.run(postgres.template())
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "unpooled(*modes, reason): left out behind a pooler in these modes (none: in either)",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Behind a pooler, leave out what it takes the ground from; that is no skip."""
+    mode = chosen_mode()
+    if mode is not None and (unfit := leave_out(items, mode)):
+        config.hook.pytest_deselected(items=unfit)
+        items[:] = [item for item in items if item not in unfit]
+
+
+@pytest.fixture(scope="session")
+def pooler(server: str) -> Iterator[Pooler | None]:
+    """The PgBouncer that this run's databases are reached through, if the environment says so."""
+    mode = chosen_mode()
+    if mode is None:
+        yield None
+        return
+    with pgbouncer(server, mode) as running:
+        if mode == "transaction":
+            with uncached_statements(running):
+                yield running
+        else:
+            yield running
+
+
 @pytest.fixture
-async def dsn(postgres: PostgresServer) -> AsyncIterator[str]:
-    """The address of this test's own migrated database."""
+async def direct(postgres: PostgresServer) -> AsyncIterator[str]:
+    """The address of this test's own migrated database, past any pooler."""
     async with postgres.database() as dsn:
         yield dsn
 
 
 @pytest.fixture
-async def conn(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """A connection to this test's database."""
-    connection = await asyncpg.connect(dsn)
+def dsn(direct: str, pooler: Pooler | None) -> str:
+    """The address of this test's own migrated database."""
+    return pooler.through(direct) if pooler else direct
+
+
+@pytest.fixture
+async def conn(direct: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to this test's database: a tool of the test's, so no pooler is between."""
+    connection = await asyncpg.connect(direct)
     yield connection
     await connection.close()

@@ -27,7 +27,7 @@ _LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)")
 _EXAMPLE = re.compile(r"```python\n# greetings\.py\n(.+?)```", re.DOTALL)
 _TEST = re.compile(r"```python\n# test_greetings\.py\n(.+?)```", re.DOTALL)
 # read by the tests alone
-_TEST_VARIABLES = {"DRAGONFLY_TEST_DSN"}
+_TEST_VARIABLES = {"DRAGONFLY_TEST_DSN", "DRAGONFLY_TEST_POOLER"}
 
 documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+
 import anyio
 import click
 
@@ -17,6 +21,8 @@ from dragonfly.runtime.supervisor import Supervisor
 from dragonfly.settings import Settings, load_settings
 from dragonfly.web.health import serve
 from dragonfly.worker import Worker
+
+LEFT_SECONDS = 5.0
 
 
 @click.command(
@@ -35,7 +41,8 @@ def run(names: str, once: bool, drain: bool, debug: bool) -> None:
     """Run workers until a signal, or with --once or --drain until their work is done.
 
     Ends with 0 when stopped or drained, 1 when every worker is in error (with --once or --drain:
-    when a job failed), 78 when the configuration is wrong.
+    when a job failed), 70 when a handler blocked the event loop for too long, 78 when the
+    configuration is wrong.
     """
     if once and drain:
         raise click.UsageError("Choose --once or --drain, not both.")
@@ -43,7 +50,19 @@ def run(names: str, once: bool, drain: bool, debug: bool) -> None:
     set_up(settings.log_format, "DEBUG" if debug else settings.log_level)
     workers = find_workers(names.split(","))
     mode = Mode.ONCE if once else Mode.DRAIN if drain else Mode.FOREVER
-    raise click.exceptions.Exit(run_async(supervise, settings, workers, mode))
+    raise click.exceptions.Exit(run_async(supervise_and_leave, settings, workers, mode))
+
+
+async def supervise_and_leave(settings: Settings, workers: list[Worker], mode: Mode) -> int:
+    """Supervise; a task that a handler left behind and nobody can cancel does not hold the exit."""
+    code = await supervise(settings, workers, mode)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    if left and (await asyncio.wait(left, timeout=LEFT_SECONDS))[1]:
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 async def supervise(settings: Settings, workers: list[Worker], mode: Mode) -> int:

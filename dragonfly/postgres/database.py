@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
 PROBE_SECONDS = 1.5
+PROBING_SECONDS = 30.0
 
 
 class Pooling(StrEnum):
@@ -88,13 +89,19 @@ class Database:
         session stays, and so do its session locks (a reset would cost a fifth of a short
         transaction, benchmark W2T).
         """
+
+        async def prepare(conn: Connection) -> None:
+            _keep_alive(conn)
+            with anyio.fail_after(CONNECT_SECONDS):
+                await self._set(conn, session or {})
+
         pool = await asyncpg.create_pool(
             self.dsn,
             min_size=0,
             max_size=size,
             timeout=CONNECT_SECONDS,
             connect=log_in,
-            init=lambda conn: self._set(conn, session or {}),
+            init=prepare,
             reset=_leave_alone,
             **_options("jobs", cached=self.keeps_sessions),
         )
@@ -148,6 +155,15 @@ async def connect(dsn: str, purpose: str, *, cached: bool = True) -> Connection:
     return conn
 
 
+# seconds, but for the number of probes and the milliseconds that what is sent may stay unconfirmed
+_KEEP_ALIVE = {
+    "TCP_KEEPIDLE": 30,
+    "TCP_KEEPINTVL": 10,
+    "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": 60_000,
+}
+
+
 def _keep_alive(conn: Connection) -> None:
     """Let the kernel notice a peer that is gone; asyncpg has no option for it."""
     transport: asyncio.Transport = conn._transport  # type: ignore[attr-defined]  # noqa: SLF001
@@ -155,10 +171,10 @@ def _keep_alive(conn: Connection) -> None:
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+    for option, value in _KEEP_ALIVE.items():
         if hasattr(socket, option):
             with suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), seconds)
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def open_database(dsn: str, variable: str) -> Database:
@@ -169,8 +185,9 @@ async def open_database(dsn: str, variable: str) -> Database:
     check_dsn(dsn, variable)
     conn = await connect(dsn, "probe", cached=False)
     try:
-        version = str(await conn.fetchval("SHOW server_version"))
-        pooling = await _find_pooling(dsn, conn)
+        with anyio.fail_after(PROBING_SECONDS):
+            version = str(await conn.fetchval("SHOW server_version"))
+            pooling = await _find_pooling(dsn, conn)
     finally:
         await close(conn)
     return Database(dsn, pooling, version)

@@ -67,6 +67,8 @@ def classify(error: BaseException) -> Failure:
 
 def _classify_sqlstate(error: asyncpg.PostgresError) -> Failure:
     state = error.sqlstate or ""
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return Failure.TRANSIENT  # somebody altered a table: asyncpg has forgotten the old plan
     if is_login_refusal(error) or state in _CONFIGURATION_STATES or state == "42501":
         return Failure.CONFIGURATION
     if state.startswith("08") or state in _AWAY_STATES or _is_closed_to_logins(error):

@@ -6,8 +6,8 @@ inside and the server answered COMMIT with a rollback. These do not.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -19,6 +19,7 @@ from dragonfly.postgres.failures import TROUBLE
 if TYPE_CHECKING:
     from asyncpg import Connection
 
+BEGIN_SECONDS = 10.0
 COMMIT_SECONDS = 30.0
 ROLLBACK_SECONDS = 5.0
 
@@ -30,19 +31,37 @@ async def transaction(conn: Connection, *, fence: Fence | None = None) -> AsyncI
     """Run the block in a transaction of ``conn``; commit only what the server really holds.
 
     ``fence`` is awaited last, just before the commit; what it raises rolls back.
-    Raises TransactionAborted if an error was swallowed inside the block.
+    Raises TransactionAborted if an error was swallowed inside the block, ConnectionResetError if
+    what is said here gets no answer; how long the block may take is its own affair.
     """
     work = conn.transaction()
-    await work.start()
+    with answering(conn, BEGIN_SECONDS):
+        await work.start()
     try:
         yield
-        await _prove(conn, fence)
+        with answering(conn, COMMIT_SECONDS):
+            await _prove(conn, fence)
         # cut off here, nobody would know whether it happened
-        with anyio.fail_after(COMMIT_SECONDS, shield=True):
+        with answering(conn, COMMIT_SECONDS, shield=True):
             await work.commit()
     except BaseException:
         await roll_back(conn, work)
         raise
+
+
+@contextmanager
+def answering(conn: Connection, seconds: float, *, shield: bool = False) -> Iterator[None]:
+    """Expect answers within a bound: a half-open connection gives none, and raises nothing.
+
+    It is closed then, and ConnectionResetError says so.
+    """
+    try:
+        with anyio.fail_after(seconds, shield=shield):
+            yield
+    except TimeoutError as error:
+        with suppress(asyncpg.InterfaceError):
+            conn.terminate()
+        raise ConnectionResetError(f"the connection did not answer in {seconds:g} s") from error
 
 
 async def _prove(conn: Connection, fence: Fence | None) -> None:

@@ -228,6 +228,16 @@ SELECT id, status,
   FROM rescued
 """
 
+# $1 id, $2 token, $3 what the job did to its process, $4 where. The job stays as it is.
+ACCUSE = """
+UPDATE ops.jobs
+   SET errors = (CASE WHEN jsonb_array_length(errors) >= 20 THEN errors - 0
+                      ELSE coalesce(errors, '[]') END)
+                || jsonb_build_object('attempt', attempts, 'at', clock_timestamp(),
+                                      'error', $3::text, 'detail', $4::text)
+ WHERE id = $1 AND lock_token = $2
+"""
+
 # $1 id, $2 reason. Clears the token, so the holder can write nothing more.
 CANCEL = """
 WITH cancelled AS (

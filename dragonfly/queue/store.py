@@ -247,6 +247,11 @@ async def rescue(conn: Connection, crash_budget: int, limit: int = 1000) -> Resc
     )
 
 
+async def accuse(conn: Connection, claim: Claim, verdict: str, detail: str) -> None:
+    """Leave evidence against a running job before its process ends; its rescue counts a crash."""
+    await conn.execute(sql.ACCUSE, claim.id, claim.lock_token, verdict, detail)
+
+
 async def cancel(conn: Connection, job_id: int, reason: str) -> bool:
     """Cancel a pending or running job; False if it had ended or does not exist."""
     return await conn.fetchval(sql.CANCEL, job_id, f"cancelled: {reason}") is not None

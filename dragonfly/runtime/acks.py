@@ -14,8 +14,9 @@ import anyio
 import asyncpg
 
 from dragonfly.backoff import pause_seconds
+from dragonfly.errors import LoginRefused
 from dragonfly.job import Claim, Finish, JobStatus
-from dragonfly.postgres.failures import TROUBLE, is_connection_lost
+from dragonfly.postgres.failures import TROUBLE, Failure, classify, describe, is_connection_lost
 from dragonfly.postgres.line import Line
 from dragonfly.queue import store
 from dragonfly.runtime.outcomes import completed, unwritable
@@ -27,6 +28,8 @@ FLUSH_ROWS = 2000
 # below this number a statement for each claim costs more than one for all
 BATCH_ROWS = 50
 LOCKED_RETRY_SECONDS = 0.1
+# classes of SQLSTATE that blame the values: what they are, a constraint on them, their size
+UNFIT_STATES = frozenset({"22", "23", "54"})
 
 Write = Callable[["Connection", Sequence[Finish]], Awaitable[dict[int, JobStatus]]]
 
@@ -62,11 +65,20 @@ class Acks:
     """One flush at a time, over one connection, under the fence of each job.
 
     ``bounded`` says that the line's session bounds how long a statement waits for a locked row;
-    where it does not, only statements that never wait are used.
+    where it does not, only statements that never wait are used. ``refused`` hears the reason when
+    the configuration lets no finish be written, and None after each flush that went through.
     """
 
-    def __init__(self, line: Line, scale: float = 1.0, *, bounded: bool = True) -> None:
+    def __init__(
+        self,
+        line: Line,
+        scale: float = 1.0,
+        *,
+        bounded: bool = True,
+        refused: Callable[[str | None], None] = lambda _: None,
+    ) -> None:
         self._line = line
+        self._refused = refused
         self._bounded = bounded
         self._scale = scale
         self._waiting: list[Ack] = []
@@ -126,11 +138,15 @@ class Acks:
         try:
             await self._write_batches()
             await self._write_acks()
-        except TROUBLE:
+        except TROUBLE as error:
             self._answer_lost = True
+            # a refused login is the claims' to tell: they count it, and wait accordingly
+            if classify(error) is Failure.CONFIGURATION and not isinstance(error, LoginRefused):
+                self._refused(describe(error))
             return False
         else:
             self._answer_lost = False
+            self._refused(None)
             return True
         finally:
             self._waiting = [*self._in_flight.values(), *self._waiting]
@@ -207,12 +223,14 @@ class Acks:
         if len(acks) > 1:
             await self._write(acks[: len(acks) // 2], write)
             await self._write(acks[len(acks) // 2 :], write)
-        elif (error.sqlstate or "").startswith("22"):
-            ack = acks[0]
-            await self._write([ack._replace(finish=unwritable(ack.finish))], store.finish)
-        elif isinstance(error, asyncpg.UniqueViolationError | asyncpg.LockNotAvailableError):
+            return
+        ack = acks[0]
+        instead = ack._replace(finish=unwritable(ack.finish))
+        if isinstance(error, asyncpg.UniqueViolationError | asyncpg.LockNotAvailableError):
             # a rival for its unique key: the next try sees it and yields
-            self._locked.append(self._in_flight.pop(acks[0].finish.job_id))
+            self._locked.append(self._in_flight.pop(ack.finish.job_id))
+        elif (error.sqlstate or "")[:2] in UNFIT_STATES and instead != ack:
+            await self._write([instead], store.finish)
         else:
             raise error
 

@@ -6,7 +6,8 @@ import asyncio
 import concurrent.futures
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
@@ -16,10 +17,11 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
-from dragonfly.postgres.transactions import transaction
+from dragonfly.postgres.failures import TROUBLE
+from dragonfly.postgres.transactions import COMMIT_SECONDS, answering, transaction
 from dragonfly.queue import store
 from dragonfly.redaction import storable, without_credentials
-from dragonfly.runtime.process import JOB_SESSION, Process
+from dragonfly.runtime.process import JOB_SESSION, STATEMENT_SECONDS, Process
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 Lend = Callable[[], AbstractAsyncContextManager["Connection"]]
 PROGRESS_LETTERS = 500
+RELEASE_SECONDS = 5.0
 _SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
@@ -57,12 +60,14 @@ class WorkerDesk:
 
     async def in_thread(self, handler: Handler, job: Job[Any]) -> Any:
         """Run a plain function where it blocks nobody; what it returned."""
-        try:
-            return await anyio.to_thread.run_sync(handler.function, job, limiter=self._threads)
-        except concurrent.futures.CancelledError:
+        run = partial(_returned_or_raised, handler.function, job)
+        result, error = await anyio.to_thread.run_sync(run, limiter=self._threads)
+        if isinstance(error, concurrent.futures.CancelledError):
             # what it asked of the loop was cancelled: so is this task, at its next step
             await anyio.lowlevel.checkpoint()
-            raise
+        if error is not None:
+            raise error
+        return result
 
     @asynccontextmanager
     async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:
@@ -74,7 +79,8 @@ class WorkerDesk:
         async with self._connection() as conn:
             async with transaction(conn, fence=lambda: _finish_or_fence(conn, job)):
                 for name, value in self._set_local.items():
-                    await conn.execute(_SET_LOCAL, name, value)
+                    with answering(conn, STATEMENT_SECONDS):
+                        await conn.execute(_SET_LOCAL, name, value)
                 job.connection, job.completion = conn, None
                 try:
                     yield conn
@@ -95,10 +101,12 @@ class WorkerDesk:
             # a plain function asks, past its time: no cancellation is delivered to a thread's calls
             raise asyncio.CancelledError
         if job.connection is not None:
-            ours = await write(job.connection)
+            with answering(job.connection, COMMIT_SECONDS):
+                ours = await write(job.connection)
         else:
             async with self._connection() as conn:
-                ours = await write(conn)
+                with answering(conn, COMMIT_SECONDS):
+                    ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
 
@@ -118,7 +126,19 @@ async def _from(pool: Pool) -> AsyncIterator[Connection]:
             raise ConnectionResetError("the connection was lost while it was lent") from error
         raise
     finally:
-        await pool.release(proxy)
+        # what it was cancelled in may never be answered; then the pool drops the connection
+        with suppress(*TROUBLE):
+            await pool.release(proxy, timeout=RELEASE_SECONDS)
+
+
+def _returned_or_raised(
+    function: Callable[[Job[Any]], Any], job: Job[Any]
+) -> tuple[Any, BaseException | None]:
+    """An error as a value: thrown into a coroutine, GeneratorExit would close all around it."""
+    try:
+        return function(job), None
+    except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
+        return None, error
 
 
 def _is_lost(conn: Connection) -> bool:

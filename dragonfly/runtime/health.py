@@ -61,6 +61,7 @@ class Health:
         self._clock = clock
         self._circuits: dict[str, Circuit] = {}
         self._own = Circuit()
+        self._unwritable: str | None = None  # why no finish can be written
         self._away_since: float | None = None
         self._away_tries = 0
         self._away_until = 0.0
@@ -84,6 +85,8 @@ class Health:
             return self.crash
         if self._away_since is not None or self._own.open or self.backoff.consecutive_failures:
             return self._reason
+        if self._unwritable is not None:
+            return self._unwritable
         circuits = (f"{kind}: {c.reason}" for kind, c in self._circuits.items() if c.open)
         return next(circuits, None)
 
@@ -220,6 +223,22 @@ class Health:
         self._own.openings += 1
         self._reason = reason
         self._events.emit(CircuitOpened(self.worker, None, pause, reason))
+        self._changed()
+
+    @property
+    def may_claim(self) -> bool:
+        """False while the end of no job could be written."""
+        return self._unwritable is None
+
+    def finishes_refused(self, reason: str | None) -> None:
+        """Nothing that ends can be written for this reason (None: it can): take nothing more."""
+        if reason == self._unwritable:
+            return
+        before, self._unwritable = self._unwritable, reason
+        if reason is None:
+            self._events.emit(CircuitClosed(self.worker, None))
+        elif before is None:
+            self._events.emit(CircuitOpened(self.worker, None, self._scale, reason))
         self._changed()
 
     def database_answered(self) -> None:

@@ -62,6 +62,20 @@ class Pulse:
         except TROUBLE:
             return  # its last heartbeat grows old, which says the same
 
+    async def stand_in(
+        self, conn: Connection, loop: WorkerLoop, status: WorkerStatus, reason: str
+    ) -> None:
+        """Renew and beat while the event loop does not turn: called from another thread.
+
+        What is lost the loop finds out by itself, once it turns; until then the fence holds.
+        """
+        if self._over:
+            return
+        held = tuple(loop.ledger.held.copy().values())
+        if held:
+            await store.renew(conn, held, self._process.settings.lease_seconds)
+        await heartbeats.beat(conn, self._row(loop, status, reason))
+
     async def _beat(self, loop: WorkerLoop) -> None:
         async with self._process.heartbeats.use() as conn:
             lost = await self._renew(conn, loop)

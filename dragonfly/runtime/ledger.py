@@ -12,14 +12,7 @@ import anyio
 from dragonfly.events import JobFinished, JobLockLost, JobsClaimed
 from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.runtime.acks import Acks
-from dragonfly.runtime.outcomes import (
-    COMPLETED,
-    GIVEN_BACK,
-    Ending,
-    Verdict,
-    completed,
-    released,
-)
+from dragonfly.runtime.outcomes import COMPLETED, GIVEN_BACK, Ending, Verdict, completed, released
 from dragonfly.runtime.process import Process
 
 
@@ -113,6 +106,23 @@ class Ledger:
         for claim in lost:
             if claim.id not in self._ended:
                 self._settle(claim, None)
+
+    def last_ends(self) -> list[Finish]:
+        """What to write of each held job if the process ended now; may be asked by any thread.
+
+        A job whose end is not known goes back, for a second later: by then its handler is gone.
+        """
+        ended = self._ended.copy()
+        finishes = []
+        for claim in self.held.copy().values():
+            ending, _ = ended.get(claim.id, (None, 0.0))
+            if ending is None:
+                finishes.append(released(claim)._replace(delay=1.0))
+            elif ending is COMPLETED:
+                finishes.append(completed(claim))
+            else:
+                finishes.append(ending.finish or released(claim))
+        return finishes
 
     async def settled_within(self, seconds: float) -> bool:
         """Wait until every end is durable; False if that took longer."""

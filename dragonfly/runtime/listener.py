@@ -59,8 +59,9 @@ class Listener:
                 await asyncio.sleep(pause)
 
     async def _subscribe(self, conn: Connection) -> None:
-        await conn.add_listener(JOBS_CHANNEL, self._hear_job)
-        await conn.add_listener(CANCELLED_CHANNEL, self._hear_cancel)
+        with anyio.fail_after(PROOF_SECONDS):
+            await conn.add_listener(JOBS_CHANNEL, self._hear_job)
+            await conn.add_listener(CANCELLED_CHANNEL, self._hear_cancel)
         self._events.emit(ListenerConnected(reconnected=self._connected_before))
         self._connected_before = True
         self._ring(None)

@@ -33,8 +33,8 @@ class Logins:
     async def open(self, connect: Callable[[], Awaitable[Connection]]) -> Connection:
         """A connection from ``connect``; LoginRefused without asking the server while shut."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._is_shut() or self._has_room())
-            if self._is_shut():
+            await self._changed.wait_for(lambda: self.shut or self._has_room())
+            if self.shut:
                 raise LoginRefused("logins were refused: the next try is some minutes away")
             self._trying += 1
         try:
@@ -50,7 +50,9 @@ class Logins:
             async with self._changed:
                 self._changed.notify_all()
 
-    def _is_shut(self) -> bool:
+    @property
+    def shut(self) -> bool:
+        """Whoever asked now would be turned away; may be read from any thread."""
         return self._clock() < self._shut_until
 
     def _has_room(self) -> bool:

@@ -146,7 +146,7 @@ class WorkerLoop:
         """How many jobs to ask for: one for each idle slot, and what will start soon."""
         if self.process.mode is Mode.ONCE:
             return min(1, self._idle_slots)
-        if self._acks.backlog > ACK_BACKLOG_MOST:
+        if self._acks.backlog > ACK_BACKLOG_MOST or not self.health.may_claim:
             return 0
         ahead = self._pace.ahead
         self._low_water = ahead // 2

@@ -27,6 +27,7 @@ from dragonfly.retries import Retries
 BUG_ATTEMPTS = 2
 # characters of a reason that a handler words; it may hold a path or a header as long as the input
 LONGEST_REASON = 2000
+FRAMES_MOST = 15
 
 
 class Verdict(Enum):
@@ -173,6 +174,10 @@ def where(error: BaseException) -> str:
         return where(error.exceptions[0])
     frames = traceback.extract_tb(error.__traceback__)
     return "\n".join(
-        f"{'/'.join(PurePath(frame.filename).parts[-2:])}:{frame.lineno} in {frame.name}"
-        for frame in frames[-15:]
+        place(frame.filename, frame.lineno, frame.name) for frame in frames[-FRAMES_MOST:]
     )
+
+
+def place(filename: str, line: int | None, function: str) -> str:
+    """A frame of a stack in a few words: folder/file:line in function."""
+    return f"{'/'.join(PurePath(filename).parts[-2:])}:{line} in {function}"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STATEMENT_SECONDS = 10.0
 # Where sessions are our own: the queue's few statements are planned once (planning a claim takes as
 # long as running it), never compiled, and never wait long for a row that somebody has locked.
-_QUEUE_SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off", "lock_timeout": "1s"}
+QUEUE_SESSION = {"plan_cache_mode": "force_generic_plan", "jit": "off", "lock_timeout": "1s"}
 # a process that is frozen inside a job's transaction must not hold its locks for ever
 JOB_SESSION = {"idle_in_transaction_session_timeout": "60s"}
 
@@ -142,7 +142,7 @@ async def open_process(
     logins = Logins()
 
     def line(purpose: str, bound: float) -> Line:
-        return Line(lambda: logins.open(lambda: database.connect(purpose, _QUEUE_SESSION)), bound)
+        return Line(lambda: logins.open(lambda: database.connect(purpose, QUEUE_SESSION)), bound)
 
     async def log_in(*args: Any, **options: Any) -> Connection:
         return await logins.open(lambda: asyncpg.connect(*args, **options))

@@ -58,7 +58,7 @@ class Slot:
     """
 
     __slots__ = ("_deadlines", "_desk", "_feed", "_handlers", "_job", "_scope", "cause", "claim",
-                 "deadline", "started")  # fmt: skip
+                 "deadline", "started", "task")  # fmt: skip
 
     def __init__(
         self, handlers: Mapping[str, Handler], desk: WorkerDesk, deadlines: Deadlines, feed: Feed
@@ -73,9 +73,11 @@ class Slot:
         self.cause: Interruption | None = None
         self.started = 0.0
         self.deadline = math.inf
+        self.task: asyncio.Task[Any] | None = None  # in which its handlers run
 
     async def run(self) -> None:
         """Serve until the worker has nothing more to give."""
+        self.task = asyncio.current_task()
         while True:
             self._scope, self.cause = anyio.CancelScope(), None
             with self._scope:
@@ -117,7 +119,8 @@ class Slot:
                 raise
             # the handler let somebody else's cancellation out
             ending = self._ending(claim, handler.retries, error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure has its row in the table
+        except BaseException as error:  # noqa: BLE001 - every failure has its row in the table
+            # KeyboardInterrupt too: real ones go to the process as signals, this one is a handler's
             ending = self._ending(claim, handler.retries, error)
         self._close(claim, ending)
 

@@ -36,6 +36,7 @@ from dragonfly.runtime.logins import Logins
 from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.signals import stop_on_signals
+from dragonfly.runtime.stalls import StallGuard
 from dragonfly.runtime.sweeper import Sweeper
 from dragonfly.runtime.ticker import Ticker
 from dragonfly.runtime.waiting import first_of
@@ -73,6 +74,7 @@ class Supervisor:
             process.finishes,
             process.settings.backoff_scale,
             bounded=process.database.pooling is Pooling.SESSION,
+            refused=self._finishes_refused,
         )
         self._rescuer = Rescuer(process)
         self._loops: dict[str, WorkerLoop] = {}
@@ -101,7 +103,9 @@ class Supervisor:
         process = self.process
         for worker in self.workers:
             process.wakeups[worker.name] = asyncio.Event()
-        with stop_on_signals(process.stop.request) if heed_signals else nullcontext():
+        guard = StallGuard(process, self._crew, self._exit_now)
+        heeding = stop_on_signals(process.stop.request) if heed_signals else nullcontext()
+        with heeding, guard.watching():
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
@@ -129,6 +133,11 @@ class Supervisor:
         if loop is None:
             return WorkerView(worker.name, WorkerStatus.STARTING, None, 0)
         return WorkerView(worker.name, loop.health.status, loop.health.reason, len(loop.running))
+
+    def _crew(self) -> list[tuple[Pulse, WorkerLoop]]:
+        """Every worker's last start, for the guard's thread."""
+        loops = self._loops.copy()
+        return [(pulse, loops[name]) for name, pulse in self._pulses.copy().items()]
 
     # --- one worker -----------------------------------------------------------------------------
 
@@ -245,6 +254,10 @@ class Supervisor:
         for loop in self._loops.values():
             if claim := loop.ledger.held.get(job_id):
                 loop.lose([claim])
+
+    def _finishes_refused(self, reason: str | None) -> None:
+        for loop in self._loops.values():
+            loop.health.finishes_refused(reason)
 
     async def _ring_at_stop(self) -> None:
         stop = self.process.stop

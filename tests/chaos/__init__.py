@@ -1,0 +1,1 @@
+"""Faults on purpose: bad handlers, bad networks, dying processes and servers."""

@@ -13,6 +13,9 @@ import pytest
 from dragonfly.ops.drill import history
 from dragonfly.ops.drill.crew import Crew
 from tests.chaos.runs import crew_on, say
+from tests.process.conftest import traced
+
+__all__ = ["traced"]
 
 HERE = Path(__file__).parent
 

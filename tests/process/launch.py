@@ -122,9 +122,10 @@ async def dragonfly(
 async def workers(
     dsn: str, *names: str, args: tuple[str, ...] = (), **env: str
 ) -> AsyncIterator[Dragonfly]:
-    """``dragonfly run`` with workers of ``scripted``, once each of them has started."""
+    """``dragonfly run`` with workers, by default of ``scripted``, once each of them has started."""
     chosen = names or ("worker",)
-    where = ",".join(f"tests.process.scripted:{name}" for name in chosen)
+    scripted = "tests.process.scripted"
+    where = ",".join(name if ":" in name else f"{scripted}:{name}" for name in chosen)
     async with dragonfly("run", "--workers", where, *args, dsn=dsn, env=env) as running:
         await running.says("started as", count=len(chosen))
         yield running

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
@@ -47,7 +47,15 @@ def shared(postgres: PostgresServer, template: str) -> Iterator[str]:
 
 
 @pytest.fixture
-async def dsn(shared: str) -> str:
+async def direct(shared: str) -> str:
     """The address of a migrated database without rows, this test's own while it runs."""
     await _execute(shared, EMPTY)
     return shared
+
+
+@pytest.fixture
+async def conn(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the queue's functions get it, so through a pooler where there is one."""
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()

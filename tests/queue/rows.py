@@ -149,12 +149,15 @@ async def listening(dsn: str, *channels: str) -> AsyncIterator[list[tuple[str, s
         await ended.wait()
 
 
-async def until_blocked(watcher: asyncpg.Connection, blocked: asyncpg.Connection) -> None:
-    """Wait until the server shows that the other connection waits for a lock."""
+async def until_blocked(watcher: asyncpg.Connection, number: int = 1) -> None:
+    """Wait until the server shows that so many clients of this test's database wait for a lock.
+
+    Which ones is not asked: through a pooler a connection does not know its server's pid.
+    """
     await until(
         watcher,
-        "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1",
-        blocked.get_server_pid(),
-        expected="Lock",
+        "SELECT count(*) >= $1 FROM pg_stat_activity WHERE datname = current_database() "
+        "AND backend_type = 'client backend' AND wait_event_type = 'Lock'",
+        number,
         seconds=4,
     )

@@ -17,6 +17,7 @@ async def pins(conn: asyncpg.Connection, of: asyncpg.Connection) -> list[Pin]:
     return [pin for pin in (await bloat(conn)).pins if pin.pid == of.get_server_pid()]
 
 
+@pytest.mark.unpooled(reason="it knows a session by its pid, and a pooler tells another")
 async def test_an_old_snapshot_is_named(conn: asyncpg.Connection, dsn: str) -> None:
     """A session whose snapshot others have outlived is shown with its state, and no data of it."""
     async with another(dsn) as old:
@@ -43,6 +44,7 @@ async def test_an_old_snapshot_is_named(conn: asyncpg.Connection, dsn: str) -> N
         assert [] == await pins(conn, old)
 
 
+@pytest.mark.unpooled(reason="it knows a session by its pid, and a pooler tells another")
 @pytest.mark.parametrize(
     "query", ["/* Smith */ SELECT 1", "(SELECT 'Smith')", "VALUES ('Smith', 'SELECT')"]
 )
@@ -60,6 +62,7 @@ async def test_a_query_that_begins_otherwise_is_not_shown(
         assert (None, False) == (pin.verb, "smith" in str(pin).lower())
 
 
+@pytest.mark.unpooled(reason="it knows a session by its pid, and a pooler tells another")
 async def test_a_writer_is_named(conn: asyncpg.Connection, dsn: str) -> None:
     """A transaction that has written holds vacuum back between its statements, too."""
     async with another(dsn) as writer:
@@ -78,6 +81,7 @@ async def test_other_databases_hold_nothing_here(conn: asyncpg.Connection, serve
         assert [] == await pins(conn, old)
 
 
+@pytest.mark.unpooled(reason="it knows a session by its pid, and a pooler tells another")
 async def test_hidden_sessions_are_said_to_be_hidden(dsn: str) -> None:
     """A role without pg_read_all_stats learns who holds vacuum back, and that it sees no more."""
     super_dsn = administrator(dsn)

@@ -28,7 +28,7 @@ async def test_the_same_keys_in_opposite_order(
         for caller, keys in zip((one, two), orders, strict=True):
             adding = enqueue_many(caller, "greet", keys, unique_keys=keys, on_conflict=on_conflict)
             racing.append(asyncio.ensure_future(adding))
-            await until_blocked(conn, caller)
+            await until_blocked(conn, len(racing))
         await work.rollback()
         first, second = await asyncio.gather(*racing)
 

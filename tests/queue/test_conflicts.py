@@ -210,7 +210,7 @@ async def test_a_race_for_a_new_key(
         await work.start()
         first = await add(early, {"n": 1}, run_at=await hours(conn, 1), on_conflict=on_conflict)
         racing = asyncio.ensure_future(add(late, {"n": 2}, on_conflict=on_conflict))
-        await until_blocked(conn, late)
+        await until_blocked(conn)
         await (work.commit() if commits else work.rollback())
         second = await racing
 
@@ -239,7 +239,7 @@ async def test_a_race_with_a_claim(
             job.id for job in (await store.claim(early, ["greet"], 1, ME, LEASE, MINE)).jobs
         ]
         changing = asyncio.ensure_future(add(late, {"n": 2}, on_conflict=on_conflict))
-        await until_blocked(conn, late)
+        await until_blocked(conn)
         await work.commit()
         second = await changing
 

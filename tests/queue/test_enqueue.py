@@ -284,6 +284,7 @@ async def test_many_are_copied_with_every_option(conn: asyncpg.Connection) -> No
     }
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.Connection) -> None:
     """Copied jobs ring the workers, once, at the caller's commit; a rollback leaves none."""
     payloads: list[dict[str, int]] = [{}] * bulk.COPY_ROWS

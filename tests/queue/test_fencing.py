@@ -113,7 +113,7 @@ async def test_a_write_that_waits_is_fenced_when_it_wakes(
         async with another(dsn) as rescuer, rescuer.transaction():
             await rescuer.execute(RESCUED, job_id)
             writing = asyncio.create_task(write(late))
-            await until_blocked(conn, late)
+            await until_blocked(conn)
         try:
             assert not await writing
         except JobLost:
@@ -135,7 +135,7 @@ async def test_the_fence_holds_to_the_commit(
             await store.fence(handler, held(job_id))
             nothing = await store.rescue(conn, 3)
             cancelling = asyncio.create_task(store.cancel(operator, job_id, "now"))
-            await until_blocked(conn, operator)
+            await until_blocked(conn)
             await store.complete_within(handler, held(job_id), Completion(None))
         cancelled = await cancelling
 

@@ -104,7 +104,7 @@ async def test_unclaim_locks_in_id_order(dsn: str, conn: asyncpg.Connection) -> 
     async with another(dsn) as worker:
         async with locked(dsn, low):
             unclaiming = asyncio.create_task(store.unclaim(worker, [MINE]))
-            await until_blocked(conn, worker)
+            await until_blocked(conn)
             assert high == await conn.fetchval(free, high)
         assert {low, high} == set(await unclaiming)
 

@@ -14,6 +14,8 @@ from dragonfly.queue.bulk import COPY_ROWS, NewJob, enqueue_each, enqueue_many
 from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL, enqueue
 from tests.queue.rows import MINE, again, done, listening, put
 
+pytestmark = pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
+
 
 async def test_an_insert_rings_once_per_statement_and_type(
     dsn: str, conn: asyncpg.Connection

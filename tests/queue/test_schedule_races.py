@@ -68,7 +68,7 @@ async def test_a_death_before_the_commit_leaves_the_tick(
         work = dying.transaction()
         await work.start()
         taken = await table.tick(dying, "nightly")
-        pid = dying.get_server_pid()
+        pid = await dying.fetchval("SELECT pg_backend_pid()")
         await conn.execute("SELECT pg_terminate_backend($1)", pid)
         await until(conn, "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)", pid)
 
@@ -85,7 +85,7 @@ async def test_a_cut_off_tick_leaves_nothing(dsn: str, conn: asyncpg.Connection)
         async with holder.transaction():
             await holder.execute("LOCK TABLE ops.jobs IN SHARE MODE")
             task = asyncio.create_task(table.tick(cut, "nightly"))
-            await until_blocked(conn, cut)
+            await until_blocked(conn)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -121,7 +121,7 @@ async def test_a_deployment_at_the_tick(dsn: str, conn: asyncpg.Connection) -> N
         async with conn.transaction():
             await table.tick(conn, "nightly")
             task = asyncio.create_task(table.declare(new, [changed], started))
-            await until_blocked(conn, new)
+            await until_blocked(conn)
         await task
         await new.execute("UPDATE ops.schedules SET next_tick_at = $1", tick)
         again = await table.tick(new, "nightly")

@@ -224,6 +224,7 @@ async def test_a_tick_is_told_to_the_job(conn: asyncpg.Connection) -> None:
     assert ({"n", "tick_at"}, last, 6) == (payload.keys(), told, told.hour)
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_a_tick_rings_the_workers(dsn: str, conn: asyncpg.Connection) -> None:
     """The commit of a tick wakes the workers of its job type."""
     await owing(conn)

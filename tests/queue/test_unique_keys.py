@@ -167,7 +167,7 @@ async def test_a_race_of_two_enqueuers(
         await work.start()
         first_id = await enqueue(early, "greet", {"n": 1}, unique_key="k")
         racing = asyncio.create_task(second(late))
-        await until_blocked(conn, late)
+        await until_blocked(conn)
         await (work.commit() if commits else work.rollback())
         second_id = await racing
 
@@ -190,7 +190,7 @@ async def test_a_race_with_a_claim(dsn: str, conn: asyncpg.Connection, many: boo
             if many
             else enqueue(late, "greet", {}, unique_key="k")
         )
-        await until_blocked(conn, late)
+        await until_blocked(conn)
         await store.claim(early, ["greet"], 1, ME, LEASE, 12)
         await work.commit()
         answer = await adding

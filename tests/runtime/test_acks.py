@@ -97,7 +97,15 @@ async def test_one_lost_among_many(dsn: str, conn: asyncpg.Connection) -> None:
     assert "cancelled" == await conn.fetchval("SELECT status FROM ops.jobs WHERE id = $1", gone)
 
 
-@pytest.mark.parametrize("bounded", [True, False])
+@pytest.mark.parametrize(
+    "bounded",
+    [
+        pytest.param(
+            True, marks=pytest.mark.unpooled("transaction", reason="it sets the session's bound")
+        ),
+        False,
+    ],
+)
 async def test_a_locked_row_holds_up_nobody(
     dsn: str, conn: asyncpg.Connection, bounded: bool
 ) -> None:

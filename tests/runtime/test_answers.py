@@ -10,15 +10,15 @@ import pytest
 
 from dragonfly import Cancel, Job, Reject, Retry, Snooze, Worker, enqueue, enqueue_many
 from dragonfly.events import JobFinished, JobLockLost, WorkerPaused
+from tests.proxy import proxy
 from tests.support import running, until
-from tests.wire import wire
 
 Payload = dict[str, object]
 STATUS = "SELECT status FROM ops.jobs WHERE id = $1"
 
 
 def returning(runs: list[int]) -> Worker:
-    """A worker that returns a value for the wire to recognise."""
+    """A worker that returns a value for the proxy to recognise."""
     worker = Worker("returning")
 
     @worker.job("return")
@@ -32,7 +32,7 @@ def returning(runs: list[int]) -> Worker:
 async def test_a_finish_whose_answer_was_lost_counts(dsn: str, conn: asyncpg.Connection) -> None:
     """The commit happened but nobody heard of it: the job is completed, once, and not lost."""
     runs: list[int] = []
-    async with wire(dsn) as between, running(between.dsn, returning(runs)) as (_, seen):
+    async with proxy(dsn) as between, running(between.dsn, returning(runs)) as (_, seen):
         await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="running")
         between.marked = b"remarkable"
         # the claim carries the payload as an answer, the finish the result as a request
@@ -51,7 +51,7 @@ async def test_a_claim_whose_answer_was_lost_strands_nothing(
     """What a claim took without hearing of it is given back with its attempt, and runs."""
     runs: list[int] = []
     async with (
-        wire(dsn) as between,
+        proxy(dsn) as between,
         running(between.dsn, returning(runs), lease_seconds=200, heartbeat_seconds=60),
     ):
         await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="running")
@@ -71,7 +71,7 @@ async def test_a_commit_whose_answer_was_lost_counts(dsn: str, conn: asyncpg.Con
     worker = Worker("writing")
     between_cuts = []
 
-    async with wire(dsn) as between:
+    async with proxy(dsn) as between:
 
         @worker.job("write")
         async def write(job: Job[Payload]) -> None:
@@ -239,7 +239,7 @@ async def test_two_ends_of_one_job_do_not_meet(dsn: str, conn: asyncpg.Connectio
             raise Retry("remarkable", after=0)
         return job.attempt
 
-    async with wire(dsn) as between, running(between.dsn, worker, backoff_scale=1) as (_, seen):
+    async with proxy(dsn) as between, running(between.dsn, worker, backoff_scale=1) as (_, seen):
         await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="running")
         between.marked = b"remarkable"
         job_id = await enqueue(conn, "again", {})

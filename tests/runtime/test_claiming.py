@@ -18,6 +18,7 @@ Payload = dict[str, object]
 HELD = "SELECT count(*) FROM ops.jobs WHERE status = 'processing'"
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_a_lone_job_never_waits_for_the_poll(dsn: str, conn: asyncpg.Connection) -> None:
     """Jobs that arrive while an empty claim is in flight are seen at once, by the wake-up alone."""
     worker, done = Worker("alone"), anyio.Event()
@@ -44,6 +45,7 @@ async def test_a_lone_job_never_waits_for_the_poll(dsn: str, conn: asyncpg.Conne
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_a_ring_during_the_look_is_not_lost(dsn: str, conn: asyncpg.Connection) -> None:
     """Staged: the claim has looked and found nothing, then the job arrives before its answer."""
     worker = Worker("staged")
@@ -76,6 +78,7 @@ async def test_a_ring_during_the_look_is_not_lost(dsn: str, conn: asyncpg.Connec
         await seen.wait_for(JobFinished, seconds=5)
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_each_worker_is_rung_for_its_own_types(dsn: str, conn: asyncpg.Connection) -> None:
     """Two workers with a long poll both hear their jobs, whoever claims first."""
     first, second = Worker("first"), Worker("second")
@@ -97,6 +100,7 @@ async def test_each_worker_is_rung_for_its_own_types(dsn: str, conn: asyncpg.Con
             await seen.wait_for(JobFinished, count=2 * number, seconds=5)
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_a_job_of_the_near_future_starts_on_time(dsn: str, conn: asyncpg.Connection) -> None:
     """With a long poll a job scheduled for soon starts when it is due."""
     worker = Worker("punctual")

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import anyio
 import asyncpg
+import pytest
 
 from dragonfly import Job, Worker, enqueue, enqueue_many
 from dragonfly.events import JobAbandoned, JobLockLost, JobStarted, ListenerConnected
@@ -16,6 +17,7 @@ from tests.support import running, supervisor, until
 Payload = dict[str, object]
 
 
+@pytest.mark.unpooled(reason="it counts backends, and a pooler keeps them")
 async def test_twenty_quick_cycles_leave_nothing(dsn: str, conn: asyncpg.Connection) -> None:
     """Cycles of start and stop with jobs in flight leave no held row, no backend and no task."""
     worker = Worker("cycling", concurrency=4)
@@ -52,6 +54,7 @@ async def test_twenty_quick_cycles_leave_nothing(dsn: str, conn: asyncpg.Connect
     )
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_cancelling_a_running_job(dsn: str, conn: asyncpg.Connection) -> None:
     """The handler is cancelled by NOTIFY, the row stays cancelled, the slot takes the next job."""
     worker, cancelled = Worker("busy"), anyio.Event()

@@ -1,0 +1,183 @@
+"""Somebody changes the schema or the grants under a running worker, and mends it again."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from dragonfly import Job, Worker, enqueue_many
+from dragonfly.events import (
+    CircuitClosed,
+    CircuitOpened,
+    JobFinished,
+    WorkerFell,
+    WorkerPaused,
+)
+from tests.support import Recorder, running, until
+
+Payload = dict[str, object]
+COMPLETED = "SELECT count(*) FROM ops.jobs WHERE status = 'completed'"
+ROLE = "dragonfly_test_runner"
+
+
+def worker() -> Worker:
+    """Jobs that return a result, and jobs that write into a table with a column of its own."""
+    both = Worker("both", concurrency=2)
+
+    @both.job("return")
+    async def back(job: Job[Payload]) -> int:
+        return job.id
+
+    @both.job("write")
+    async def write(job: Job[Payload]) -> None:
+        async with job.transaction() as tx:
+            await tx.execute("INSERT INTO public.effects (job_id, noted) VALUES ($1, 'x')", job.id)
+            job.complete()
+
+    return both
+
+
+@pytest.fixture(autouse=True)
+async def effects(conn: asyncpg.Connection) -> None:
+    """The handlers' table."""
+    await conn.execute("CREATE TABLE public.effects (job_id bigint, noted text)")
+
+
+@pytest.fixture
+async def as_runner(dsn: str, conn: asyncpg.Connection) -> AsyncIterator[str]:
+    """The address with a role that owns nothing and may do everything."""
+    await conn.execute(
+        f"CREATE ROLE {ROLE} LOGIN; GRANT USAGE ON SCHEMA ops, public TO {ROLE}; "
+        f"GRANT ALL ON ALL TABLES IN SCHEMA ops, public TO {ROLE}; "
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA ops TO {ROLE}; ALTER ROLE {ROLE} BYPASSRLS"
+    )
+    parts = urlsplit(dsn)
+    netloc = parts.netloc.replace(parts.username or "", ROLE, 1)
+    yield urlunsplit(parts._replace(netloc=netloc))
+    await conn.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
+
+
+async def assert_unharmed(conn: asyncpg.Connection, seen: Recorder, jobs: int) -> None:
+    """Every job completed with the one attempt it needed, and nobody was blamed."""
+    row = await conn.fetchrow("SELECT count(*), sum(attempts), sum(crashes) FROM ops.jobs")
+    assert (jobs, jobs, 0) == tuple(row or ())
+    assert [] == [*seen.of(WorkerPaused), *seen.of(WorkerFell)]
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"), [("checkpoint", "jsonb"), ("result", "jsonb")], ids=["claim", "finish"]
+)
+async def test_a_dropped_column_of_the_queue_stops_claiming(
+    dsn: str, conn: asyncpg.Connection, column: str, kind: str
+) -> None:
+    """Where a claim or a finish needs it the worker says so and waits; put back, all goes on."""
+    async with running(dsn, worker(), backoff_scale=0.005) as (_, seen):
+        await enqueue_many(conn, "return", [{}] * 5)
+        await seen.wait_for(JobFinished, count=5)
+        await conn.execute(f"ALTER TABLE ops.jobs DROP COLUMN {column}")
+        await enqueue_many(conn, "return", [{}] * 5)
+        opened = await seen.wait_for(CircuitOpened)
+        await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="degraded")
+        reason = await conn.fetchval("SELECT reason FROM ops.worker_heartbeats")
+        await enqueue_many(conn, "return", [{}] * 5)
+        await conn.execute(f"ALTER TABLE ops.jobs ADD COLUMN {column} {kind}")
+        await seen.wait_for(CircuitClosed)
+        await until(conn, COMPLETED, expected=15)
+        await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="running")
+
+    assert opened.job_type is None
+    assert column in opened.reason
+    assert "does not exist (SQLSTATE 42703)" in opened.reason
+    assert opened.reason == reason
+    await assert_unharmed(conn, seen, 15)
+
+
+@pytest.mark.unpooled(reason="a pooler logs in as one user")
+async def test_a_revoked_grant_on_the_queue_stops_claiming(
+    as_runner: str, conn: asyncpg.Connection
+) -> None:
+    """Without UPDATE on ops.jobs nothing is claimed or blamed; granted again, all goes on."""
+    async with running(as_runner, worker(), backoff_scale=0.005) as (_, seen):
+        await enqueue_many(conn, "return", [{}] * 5)
+        await seen.wait_for(JobFinished, count=5)
+        await conn.execute(f"REVOKE UPDATE ON ops.jobs FROM {ROLE}")
+        await enqueue_many(conn, "return", [{}] * 5)
+        opened = await seen.wait_for(CircuitOpened)
+        await conn.execute(f"GRANT UPDATE ON ops.jobs TO {ROLE}")
+        await seen.wait_for(CircuitClosed)
+        await until(conn, COMPLETED, expected=10)
+
+    assert (None, "permission denied for table jobs (SQLSTATE 42501)") == (
+        opened.job_type,
+        opened.reason,
+    )
+    await assert_unharmed(conn, seen, 10)
+
+
+async def test_a_dropped_column_of_a_handler_stops_its_type(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
+    """Jobs of that type are given back unharmed, others run; put back, the probe succeeds."""
+    async with running(dsn, worker(), backoff_scale=0.005) as (_, seen):
+        await enqueue_many(conn, "write", [{}] * 5)
+        await seen.wait_for(JobFinished, count=5)
+        await conn.execute("ALTER TABLE public.effects DROP COLUMN noted")
+        await enqueue_many(conn, "write", [{}] * 5)
+        opened = await seen.wait_for(CircuitOpened)
+        await enqueue_many(conn, "return", [{}] * 5)
+        await until(conn, COMPLETED, expected=10)
+        await conn.execute("ALTER TABLE public.effects ADD COLUMN noted text")
+        await seen.wait_for(CircuitClosed)
+        await until(conn, COMPLETED, expected=15)
+
+    assert "write" == opened.job_type
+    assert opened.reason.startswith('column "noted" of relation "effects" does not exist')
+    await assert_unharmed(conn, seen, 15)
+    assert 10 == await conn.fetchval("SELECT count(*) FROM public.effects")
+
+
+@pytest.mark.unpooled(reason="a pooler logs in as one user")
+async def test_a_revoked_grant_of_a_handler_stops_its_type(
+    as_runner: str, conn: asyncpg.Connection
+) -> None:
+    """42501 in a handler's own table is no fault of its jobs; granted again, they complete."""
+    async with running(as_runner, worker(), backoff_scale=0.005) as (_, seen):
+        await enqueue_many(conn, "write", [{}] * 5)
+        await seen.wait_for(JobFinished, count=5)
+        await conn.execute(f"REVOKE INSERT ON public.effects FROM {ROLE}")
+        await enqueue_many(conn, "write", [{}] * 5)
+        opened = await seen.wait_for(CircuitOpened)
+        await conn.execute(f"GRANT INSERT ON public.effects TO {ROLE}")
+        await seen.wait_for(CircuitClosed)
+        await until(conn, COMPLETED, expected=10)
+
+    assert ("write", "permission denied for table effects (SQLSTATE 42501)") == (
+        opened.job_type,
+        opened.reason,
+    )
+    await assert_unharmed(conn, seen, 10)
+
+
+async def test_a_table_altered_in_between_is_no_bug(dsn: str, conn: asyncpg.Connection) -> None:
+    """A plan that a new column made void inside a transaction is tried again, and succeeds."""
+    reading = Worker("reading")
+
+    @reading.job("read")
+    async def read(job: Job[Payload]) -> None:
+        async with job.transaction() as tx:
+            await tx.fetch("SELECT * FROM public.effects")
+            job.complete()
+
+    async with running(dsn, reading, backoff_scale=0.005) as (_, seen):
+        await enqueue_many(conn, "read", [{}] * 3)
+        await seen.wait_for(JobFinished, count=3)
+        await conn.execute("ALTER TABLE public.effects ADD COLUMN more text")
+        await enqueue_many(conn, "read", [{}])
+        await seen.wait_for(JobFinished, lambda event: event.outcome in {"retried", "completed"})
+        await conn.execute("UPDATE ops.jobs SET run_at = now() WHERE status = 'pending'")
+        await until(conn, COMPLETED, expected=4)
+
+    assert [] == [event for event in seen.of(JobFinished) if event.outcome == "failed"]
