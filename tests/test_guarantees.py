@@ -21,6 +21,7 @@ SUBJECTS = [
     "No job is lost",
     "Nothing happens twice",
     "A job that kills its process is found out",
+    "A handler harms its own job only",
     "A deployment loses no attempt",
     "A database in trouble costs no job and no restart",
     "Clocks of workers do not matter",

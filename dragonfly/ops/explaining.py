@@ -73,7 +73,8 @@ def _sentence(found: Standing, starts_in: float | None) -> str:
 
 def _ended(found: Standing) -> str:
     when = f"It is {found.status} since {_moment(found.finished_at)}"
-    error = f": {found.last_error}" if found.last_error and found.status != "completed" else ""
+    told = (found.last_error or "").removeprefix(f"{found.status}: ")
+    error = f": {told}" if told and found.status != "completed" else ""
     again = " To run it again: dragonfly jobs retry." if found.status != "completed" else ""
     return f"{when}{error}.{again}"
 
