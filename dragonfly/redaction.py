@@ -81,8 +81,15 @@ def _plain(word: str) -> str:
 
 def describe_exception(error: BaseException) -> str:
     """Its class, and what of its message may be told."""
-    said = _system_words(error) or plain_words(str(error))
+    said = _system_words(error) or plain_words(_words_of(error))
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an error that cannot say what it is has its name still
+        return ""
 
 
 def _system_words(error: BaseException) -> str | None:

@@ -6,8 +6,9 @@ inside and the server answered COMMIT with a rollback. These do not.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -26,42 +27,71 @@ ROLLBACK_SECONDS = 5.0
 Fence = Callable[[], Awaitable[None]]
 
 
-@asynccontextmanager
-async def transaction(conn: Connection, *, fence: Fence | None = None) -> AsyncIterator[None]:
+class transaction:  # noqa: N801 - it reads as the statement it is
     """Run the block in a transaction of ``conn``; commit only what the server really holds.
 
     ``fence`` is awaited last, just before the commit; what it raises rolls back.
     Raises TransactionAborted if an error was swallowed inside the block, ConnectionResetError if
     what is said here gets no answer; how long the block may take is its own affair.
     """
-    work = conn.transaction()
-    with answering(conn, BEGIN_SECONDS):
-        await work.start()
-    try:
-        yield
-        with answering(conn, COMMIT_SECONDS):
-            await _prove(conn, fence)
-        # cut off here, nobody would know whether it happened
-        with answering(conn, COMMIT_SECONDS, shield=True):
-            await work.commit()
-    except BaseException:
-        await roll_back(conn, work)
-        raise
+
+    # no generators and no cancel scope but one: a fifth of a short job's cost (benchmark W2T)
+    __slots__ = ("_conn", "_fence", "_work")
+
+    def __init__(self, conn: Connection, *, fence: Fence | None = None) -> None:
+        self._conn = conn
+        self._fence = fence
+
+    async def __aenter__(self) -> None:
+        self._work = self._conn.transaction()
+        with answering(self._conn, BEGIN_SECONDS):
+            await self._work.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if error is not None:
+            await roll_back(self._conn, self._work)
+            return
+        try:
+            with answering(self._conn, COMMIT_SECONDS):
+                await _prove(self._conn, self._fence)
+            # cut off here, nobody would know whether it happened
+            with anyio.CancelScope(shield=True), answering(self._conn, COMMIT_SECONDS):
+                await self._work.commit()
+        except BaseException:
+            await roll_back(self._conn, self._work)
+            raise
 
 
-@contextmanager
-def answering(conn: Connection, seconds: float, *, shield: bool = False) -> Iterator[None]:
+class answering:  # noqa: N801
     """Expect answers within a bound: a half-open connection gives none, and raises nothing.
 
     It is closed then, and ConnectionResetError says so.
     """
-    try:
-        with anyio.fail_after(seconds, shield=shield):
-            yield
-    except TimeoutError as error:
+
+    __slots__ = ("_conn", "_late", "_seconds", "_timer")
+
+    def __init__(self, conn: Connection, seconds: float) -> None:
+        self._conn = conn
+        self._seconds = seconds
+        self._late = False
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
+
+    def _give_up(self) -> None:
+        self._late = True
         with suppress(asyncpg.InterfaceError):
-            conn.terminate()
-        raise ConnectionResetError(f"the connection did not answer in {seconds:g} s") from error
+            self._conn.terminate()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        self._timer.cancel()
+        if self._late and isinstance(error, Exception):
+            said = f"the connection did not answer in {self._seconds:g} s"
+            raise ConnectionResetError(said) from error
 
 
 async def _prove(conn: Connection, fence: Fence | None) -> None:

@@ -24,7 +24,7 @@ from dragonfly.runtime.claims import Claims
 from dragonfly.runtime.execution import WorkerDesk
 from dragonfly.runtime.health import Health
 from dragonfly.runtime.ledger import Ledger
-from dragonfly.runtime.outcomes import Ending, Verdict, bug
+from dragonfly.runtime.outcomes import Ending, Verdict, failed
 from dragonfly.runtime.pace import Pace
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.slots import Deadlines, Interruption, Slot
@@ -326,9 +326,8 @@ class WorkerLoop:
             self.ledger.give_back(claim.job_type)
             finish = ending.finish and ending.finish._replace(delay=pause)
             return Ending(finish, ending.verdict, ending.outcome, reason)
-        retries = self.worker.handlers[claim.job_type].retries
         self._counted(slot, reason)
-        return bug(claim._replace(attempt=claim.max_attempts), RuntimeError(reason), retries)
+        return Ending(failed(claim, reason), Verdict.COUNTED, "failed", reason)
 
     def give_back_the_late(self) -> None:
         """Return what waited a heartbeat for a slot, and claim no more until one is free."""

@@ -82,7 +82,9 @@ async def test_the_evidence(conn: asyncpg.Connection) -> None:
 
 async def test_what_the_last_heartbeat_said(conn: asyncpg.Connection) -> None:
     """How far the handler was, and its process's last heartbeat, memory and version, are kept."""
-    beat = Heartbeat(ME, "greeter", WorkerStatus.RUNNING, "h", 1, "0.1", 0, None, 1, (), 2**33)
+    beat = Heartbeat(
+        ME, "greeter", WorkerStatus.RUNNING, "h", 1, "0.1", 0, None, 1, (), rss_bytes=2**33
+    )
     await heartbeats.beat(conn, beat)
     progress = '{"percent": 40, "sentence": "reading", "at": null}'
     job_id = await put(conn, "lapsed", progress=progress)
