@@ -138,8 +138,8 @@ UPDATE ops.jobs
         ORDER BY j.priority DESC, j.run_at, j.id
         LIMIT 1
           FOR UPDATE SKIP LOCKED))
-RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
-          checkpoint
+RETURNING id, job_type, payload, attempts AS attempt, max_attempts, crashes, lock_token,
+          correlation_id, checkpoint
 """
 
 # A claim whose answer was lost may have been committed: give back what carries its token. Like

@@ -27,7 +27,7 @@ MARK = """relaxed AS MATERIALIZED (
               checkpoint, priority, run_at
 )"""
 
-CLAIMED = """id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+CLAIMED = """id, job_type, payload, attempts AS attempt, max_attempts, crashes, lock_token, correlation_id,
        checkpoint"""
 
 

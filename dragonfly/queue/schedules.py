@@ -165,7 +165,7 @@ class Seen:
     """
 
     name: str
-    foreign: bool
+    foreign_definition: bool
     to_declare: bool
     due_in: float | None
 

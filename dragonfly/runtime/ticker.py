@@ -96,7 +96,7 @@ class Ticker:
             mine = [schedule for schedule in self._schedules if schedule.name in missing]
             await table.declare(conn, mine, self._started)
             seen = await table.look(conn, self._schedules, self._started)
-        self._note_foreign({each.name for each in seen if each.foreign})
+        self._note_foreign({each.name for each in seen if each.foreign_definition})
         return seen
 
     def _note_foreign(self, names: set[str]) -> None:

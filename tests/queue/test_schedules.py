@@ -107,7 +107,7 @@ async def test_the_latest_start_wins(conn: asyncpg.Connection) -> None:
     (seen,) = await table.look(conn, [old], first)
     assert ('{"v": 2}', True, False) == (
         (await schedule_row(conn))["payload"],
-        seen.foreign,
+        seen.foreign_definition,
         seen.to_declare,
     )
 

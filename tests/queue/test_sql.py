@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 
 import asyncpg
 import pytest
 
+from dragonfly.job import Claim
 from dragonfly.queue import (
+    audit,
     bloat,
     claiming,
     fragments,
     heartbeats,
+    insight,
     keyed,
     migrate,
+    pauses,
     schedules,
     statements,
     stats,
+    why,
 )
 
+MODULES = (
+    statements, claiming, keyed, heartbeats, schedules, stats, bloat, insight, pauses, audit, why,
+)  # fmt: skip
 TEXTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text
-    for module in (statements, claiming, keyed, heartbeats, schedules, stats, bloat)
+    for module in MODULES
     for name, text in vars(module).items()
     if isinstance(text, str) and name.isupper() and name not in fragments.__dict__
 }
@@ -61,3 +70,45 @@ async def test_the_migrations_own_statements(conn: asyncpg.Connection) -> None:
     """What the migrator reads and writes with prepares too."""
     for name in ("_LOCK", "_HAS_BOOKKEEPING", "_APPLIED", "_RECORD", "_FOREIGN"):
         await conn.prepare(getattr(migrate, name))
+
+
+def _fields(kind: type) -> list[str]:
+    """The names that a row of this type has, in their order."""
+    named: list[str] = list(getattr(kind, "_fields", ())) or [f.name for f in fields(kind)]
+    return named
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("claiming.CLAIM_HEAD", Claim),
+        ("claiming.CLAIM_BEHIND", Claim),
+        ("claiming.CLAIM_SUSPECT", Claim),
+        ("keyed.CLAIM_KEYED", Claim),
+        ("insight._COUNTS", insight.TypeCount),
+        ("insight._WAITING", insight.Waiting),
+        ("insight._STUCK", insight.StuckJob),
+        ("insight._UNTAKEN", insight.Waiting),
+        ("insight._DEAD", insight.DeadLetters),
+        ("insight._WORKERS", insight.WorkerRow),
+        ("insight._JOB", insight.JobDetail),
+        ("insight._LIST", insight.JobLine),
+        ("pauses._PAUSED", pauses.Pause),
+        ("audit._ENTRIES", audit.Entry),
+        ("schedules._LOOK", schedules.Seen),
+        ("schedules._ROWS", schedules.ScheduleRow),
+    ],
+)
+async def test_columns_are_the_fields(conn: asyncpg.Connection, name: str, kind: type) -> None:
+    """What a statement answers has the names of the type that it is made into, in its order."""
+    prepared = await conn.prepare(TEXTS[name])
+
+    assert _fields(kind) == [attribute.name for attribute in prepared.get_attributes()]
+
+
+async def test_the_whole_claim_answers_claims_first(conn: asyncpg.Connection) -> None:
+    """The columns of CLAIM are those of a claim, and then what an empty one tells."""
+    prepared = await conn.prepare(claiming.CLAIM)
+
+    names = [attribute.name for attribute in prepared.get_attributes()]
+    assert [*Claim._fields, "due_in", "suspects_wait", "keyed_wait"] == names
