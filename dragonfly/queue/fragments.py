@@ -27,8 +27,8 @@ MARK = """relaxed AS MATERIALIZED (
               checkpoint, priority, run_at
 )"""
 
-CLAIMED = """id, job_type, payload, attempts AS attempt, max_attempts, crashes, lock_token, correlation_id,
-       checkpoint"""
+CLAIMED = """id, job_type, payload, attempts AS attempt, max_attempts, crashes, lock_token,
+       correlation_id, checkpoint"""
 
 
 def levels(claimable: str, name: str = "levels") -> str:
