@@ -163,6 +163,14 @@ SELECT {CLAIMED}
   FROM claimed ORDER BY priority DESC, run_at, id
 """  # noqa: S608
 
+# Whether jobs with keys wait at all. $1 job types.
+KEYED_WAIT = f"""
+WITH {OPEN_TYPES}
+SELECT EXISTS (SELECT FROM wanted CROSS JOIN LATERAL (
+               SELECT FROM ops.jobs j WHERE j.job_type = wanted.job_type AND {KEYED}
+                ORDER BY j.priority DESC LIMIT 1) AS one)
+"""  # noqa: S608
+
 # so soon a claim that met somebody else's lock is worth repeating, in seconds
 _CONTENDED = -1.0
 
@@ -177,6 +185,12 @@ class ClaimedKeyed:
     jobs: list[Claim]
     due_in: float | None = None
     behind: str = ""
+
+
+async def keyed_wait(conn: Connection, job_types: Sequence[str]) -> bool:
+    """Whether jobs with keys are pending, due or not: one cheap look before a claim of them."""
+    waits: bool = await conn.fetchval(KEYED_WAIT, job_types)
+    return waits
 
 
 async def claim_keyed(

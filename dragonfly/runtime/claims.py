@@ -65,7 +65,7 @@ class Claims:
         apart: list[Claim] = []
         if self._suspects_overdue():  # before the others, or long jobs would always be ahead of it
             apart = await self._claim_suspect(conn, job_types)
-        if len(apart) < limit and self._keyed_overdue():
+        if len(apart) < limit and await self._keyed_turn(conn, job_types):
             apart += (await self._claim_keyed(conn, job_types, limit - len(apart))).jobs
         if len(apart) == limit:
             return Claimed(apart)
@@ -163,12 +163,15 @@ class Claims:
             return []
         return [suspect]
 
-    def _keyed_overdue(self) -> bool:
+    async def _keyed_turn(self, conn: Connection, job_types: Sequence[str]) -> bool:
         """Only a claim that finds nothing tells of jobs with keys; a busy worker must ask."""
         now = time.monotonic()
         if self._keyed_seen_at is None:
             self._keyed_seen_at = now
-        return self._keyed_wait or now - self._keyed_seen_at > KEYED_SECONDS
+        if not self._keyed_wait and now - self._keyed_seen_at > KEYED_SECONDS:
+            self._keyed_seen_at = now
+            return await keyed.keyed_wait(conn, job_types)
+        return self._keyed_wait
 
     async def _claim_keyed(
         self, conn: Connection, job_types: Sequence[str], limit: int

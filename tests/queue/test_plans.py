@@ -90,6 +90,7 @@ CASES: dict[str, tuple[str, str, int]] = {
     "claim nothing": (claiming.CLAIM, "ARRAY['later'], 50, 'me', 60, 5", 60),
     "claim no suspect": (claiming.CLAIM_SUSPECT, "ARRAY['later'], 'me', 60, 5", 20),
     "claim a suspect": (claiming.CLAIM_SUSPECT, f"{TYPES}, 'me', 60, 5", 20),
+    "no key waits": (keyed.KEYED_WAIT, TYPES, 20),
     "lock the first keys": (keyed.LOCK_KEYS, "ARRAY['visit'], 10, 2, ''", 3_000),
     "lock keys around": (keyed.LOCK_KEYS, "ARRAY['visit'], 10, 1, 'y'", 3_000),
     "lock no key": (keyed.LOCK_KEYS, f"{TYPES}, 10, 1, ''", 60),
