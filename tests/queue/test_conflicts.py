@@ -175,6 +175,7 @@ async def test_an_unknown_choice(conn: asyncpg.Connection) -> None:
     assert await conn.fetchval(sql, "skip") == await conn.fetchval(sql, None)
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 @each_way
 @pytest.mark.parametrize("on_conflict", ["replace", "reschedule"])
 async def test_who_is_rung(
@@ -263,6 +264,7 @@ async def test_a_claim_passes_by_what_is_being_changed(
     assert [changed] == [job.id for job in claimed]
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_a_worker_takes_what_is_moved_to_now(dsn: str, conn: asyncpg.Connection) -> None:
     """A worker that would look again in minutes runs a job that is moved to now."""
     worker = Worker("greeter")

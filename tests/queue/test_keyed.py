@@ -50,6 +50,7 @@ async def test_as_many_as_the_worker_says(conn: asyncpg.Connection, per_key: int
     assert [] == ids(await claim(conn, per_key=per_key))
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_an_ended_job_makes_room(dsn: str, conn: asyncpg.Connection) -> None:
     """When a job of the key ends, the next is claimable, and its type's workers are rung."""
     first, second = [await put(conn, concurrency_key="a") for _ in range(2)]

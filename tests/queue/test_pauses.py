@@ -67,6 +67,7 @@ async def test_a_second_pause_changes_nothing(conn: asyncpg.Connection) -> None:
     assert [("bob", None)] == [(p.paused_by, p.until) for p in await pauses.paused(conn)]
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_resuming_rings(dsn: str, conn: asyncpg.Connection) -> None:
     """The workers of the type learn at once that it may be claimed; others are left alone."""
     await pauses.pause(conn, "greet", *WHO)

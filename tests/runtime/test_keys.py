@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import asyncpg
+import pytest
 
 from dragonfly import Job, Worker, enqueue
 from dragonfly.events import JobFinished, JobStarted
@@ -64,6 +65,7 @@ async def test_processes_share_the_limit(dsn: str, conn: asyncpg.Connection) -> 
     assert 60 == len(one.of(JobFinished)) + len(two.of(JobFinished))
 
 
+@pytest.mark.unpooled("transaction", reason="it is about NOTIFY being heard")
 async def test_a_free_key_is_known_at_once(dsn: str, conn: asyncpg.Connection) -> None:
     """Another process that waits for a key is rung when its job ends, and does not poll for it."""
     worker = Worker("visits")
