@@ -24,6 +24,8 @@ LONGEST_SECONDS = 300
 
 _STATEMENTS = "queue/statements.py"
 _CLAIMING = "queue/claiming.py"
+_KEYED = "queue/keyed.py"
+_KEYED_TESTS = "tests/queue/test_keyed.py"
 _FENCING = "tests/queue/test_fencing.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
@@ -156,7 +158,33 @@ MUTATIONS = (
         ("tests/process/test_signals.py::test_a_job_longer_than_the_grace_is_given_back",),
     ),
     Mutation(
-        "a function that looks where its caller says", "queue/migrations/0004_performance.sql",
+        "claims of a key that do not lock it", _KEYED,
+        'if row["ours"]]', "]",
+        (f"{_KEYED_TESTS}::test_a_locked_key_is_passed_by",),
+    ),
+    Mutation(
+        "a key whose running jobs are not counted again", _KEYED,
+        "$7::bigint - (SELECT count(*)", "$7::bigint - 0 * (SELECT count(*)",
+        (f"{_KEYED_TESTS}::test_many_claimers_never_overshoot",),
+    ),
+    Mutation(
+        "claims of paused types", "queue/fragments.py",
+        "NOT EXISTS (SELECT FROM ops.paused", "true OR NOT EXISTS (SELECT FROM ops.paused",
+        ("tests/queue/test_pauses.py::test_no_claim_takes_a_paused_type",),
+    ),
+    Mutation(
+        "a lost claim that takes its successor along", "runtime/ledger.py",
+        "if (claim.id, claim.lock_token) in tokens]", "if claim.id in {one[0] for one in tokens}]",
+        ("tests/runtime/test_claiming.py::test_a_job_claimed_anew_during_a_heartbeat_is_kept",),
+    ),
+    Mutation(
+        "a second enqueue that does not hold its job",
+        "queue/migrations/0007_enqueue.sql",
+        "               for key share;", ";",
+        ("tests/queue/test_unique_keys.py::test_the_first_waits_for_the_seconds_commit",),
+    ),
+    Mutation(
+        "a function that looks where its caller says", "queue/migrations/0007_enqueue.sql",
         "security definer set search_path = ''", "security definer",
         ("tests/security/test_search_path.py",),
     ),
