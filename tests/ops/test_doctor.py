@@ -27,6 +27,8 @@ from dragonfly.ops.findings import Finding, Severity, crit, err, ok, warn
 from dragonfly.postgres.database import connect
 from tests.ops.drops import Drop, export
 from tests.ops.rows import add_heartbeat, add_job
+from tests.roles import administering
+from tests.roles import administrator as administrator_of
 from tests.support import drain, settings
 
 REF = "abcdefghijklmnopqrst"
@@ -144,14 +146,15 @@ async def test_a_refused_login_is_tried_once(dsn: str) -> None:
     )
 
 
-async def test_a_check_that_breaks_down_is_told(dsn: str, conn: asyncpg.Connection) -> None:
+async def test_a_check_that_breaks_down_is_told(dsn: str) -> None:
     """A role that may not read ends with 3, and the sentence says what it lacked."""
     name = f"reader_{urlsplit(dsn).path[-6:]}"
-    await conn.execute(f"CREATE ROLE {name}")
-    try:
-        report, _ = await visit(dsn, role=name)
-    finally:
-        await conn.execute(f"DROP ROLE {name}")
+    async with administering(dsn) as administrator:
+        await administrator.execute(f"CREATE ROLE {name}")
+        try:
+            report, _ = await visit(administrator_of(dsn), role=name)
+        finally:
+            await administrator.execute(f"DROP ROLE {name}")
 
     assert 3 == report.exit_code
     assert "permission denied" in told(list(report.findings), "3.0")
@@ -285,16 +288,17 @@ async def test_rights_of_the_web_roles_are_found(conn: asyncpg.Connection, dsn: 
         for role in ("anon", "authenticated")
         if not await conn.fetchval("SELECT count(*) FROM pg_roles WHERE rolname = $1", role)
     ]
-    for role in made:
-        await conn.execute(f"CREATE ROLE {role}")
-    try:
-        await conn.execute("GRANT SELECT ON civil.judgments TO anon")
-        findings = await check_schema(conn)
-        await conn.execute("REVOKE ALL ON civil.judgments FROM anon")
-        again = await check_schema(conn)
-    finally:
+    async with administering(dsn) as administrator:
         for role in made:
-            await conn.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+            await administrator.execute(f"CREATE ROLE {role}")
+        try:
+            await conn.execute("GRANT SELECT ON civil.judgments TO anon")
+            findings = await check_schema(conn)
+            await conn.execute("REVOKE ALL ON civil.judgments FROM anon")
+            again = await check_schema(conn)
+        finally:
+            for role in made:
+                await administrator.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
     assert "table civil.judgments to anon" in told(findings, "3.5")
     assert ([("3.5", Severity.ERR)], []) == (faults(findings), faults(again))

@@ -21,6 +21,7 @@ from dragonfly.ops.drill.scenarios import PREFIX, Scenario, play, scratch
 from dragonfly.postgres.database import Database, Pooling, open_database
 from tests.ops.test_commands import Shell
 from tests.process.launch import dragonfly
+from tests.roles import administrator
 from tests.servers import own_server
 from tests.support import until
 
@@ -92,6 +93,12 @@ BREAKS = {
         {"no attempt is lost"},
     ),
 }
+
+
+@pytest.fixture
+def dsn(direct: str) -> str:
+    """The address of who may create databases, as the drill must."""
+    return administrator(direct)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from dragonfly.ops.job_files import MOST_LINE_BYTES
 from dragonfly.queue.store import enqueue as enqueue_job
 from tests.ops.test_commands import Answer, Shell, shell
 from tests.queue.rows import another
+from tests.roles import administering
 from tests.support import until
 
 WHEN = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
@@ -290,13 +291,17 @@ async def test_keys_taken_crosswise(shell: Shell, conn: asyncpg.Connection) -> N
     """A file that deadlocks with another enqueuer of its keys is undone, with what to do."""
     lines = [{"job_type": "greet", "unique_key": key} for key in "ab"]
     # so that it is the file's transaction that the server ends
-    await conn.execute("SET deadlock_timeout = '1 min'")
-    async with another(shell.dsn) as watcher, conn.transaction():
-        await enqueue_job(conn, "greet", {}, unique_key="b")
+    async with (
+        administering(shell.dsn) as patient,
+        another(shell.dsn) as watcher,
+        patient.transaction(),
+    ):
+        await patient.execute("SET LOCAL deadlock_timeout = '1 min'")
+        await enqueue_job(patient, "greet", {}, unique_key="b")
         loading = asyncio.create_task(shell.run("enqueue", "--file", write(shell, *lines)))
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         await until(watcher, f"{waiting} AND datname = current_database()", expected=1)
-        await enqueue_job(conn, "greet", {}, unique_key="a")
+        await enqueue_job(patient, "greet", {}, unique_key="a")
         answer = await loading
 
     assert (1, "") == (answer.code, answer.out)

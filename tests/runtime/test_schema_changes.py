@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -16,6 +15,7 @@ from dragonfly.events import (
     WorkerFell,
     WorkerPaused,
 )
+from tests.roles import administering, with_login
 from tests.support import Recorder, running, until
 
 Payload = dict[str, object]
@@ -47,17 +47,16 @@ async def effects(conn: asyncpg.Connection) -> None:
 
 
 @pytest.fixture
-async def as_runner(dsn: str, conn: asyncpg.Connection) -> AsyncIterator[str]:
+async def as_runner(dsn: str, effects: None) -> AsyncIterator[str]:
     """The address with a role that owns nothing and may do everything."""
-    await conn.execute(
-        f"CREATE ROLE {ROLE} LOGIN; GRANT USAGE ON SCHEMA ops, public TO {ROLE}; "
-        f"GRANT ALL ON ALL TABLES IN SCHEMA ops, public TO {ROLE}; "
-        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA ops TO {ROLE}; ALTER ROLE {ROLE} BYPASSRLS"
-    )
-    parts = urlsplit(dsn)
-    netloc = parts.netloc.replace(parts.username or "", ROLE, 1)
-    yield urlunsplit(parts._replace(netloc=netloc))
-    await conn.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
+    async with administering(dsn) as administrator:
+        await administrator.execute(
+            f"CREATE ROLE {ROLE} LOGIN PASSWORD 'x'; GRANT USAGE ON SCHEMA ops, public TO {ROLE}; "
+            f"GRANT ALL ON ALL TABLES IN SCHEMA ops, public TO {ROLE}; "
+            f"GRANT ALL ON ALL SEQUENCES IN SCHEMA ops TO {ROLE}; ALTER ROLE {ROLE} BYPASSRLS"
+        )
+        yield with_login(dsn, f"{ROLE}:x")
+        await administrator.execute(f"DROP OWNED BY {ROLE}; DROP ROLE {ROLE}")
 
 
 async def assert_unharmed(conn: asyncpg.Connection, seen: Recorder, jobs: int) -> None:

@@ -64,13 +64,15 @@ class Member:
 
     def signal(self, number: int) -> None:
         """Send a signal, if it still lives."""
-        with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+        # Popen.send_signal() would poll, and take the exit code away from the event loop's watcher
+        if self.code is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """End it as ``kill -9`` does."""
-        with suppress(ProcessLookupError):
-            self._process.kill()
+        # on Windows any number but those of its consoles ends the process at once
+        self.signal(getattr(signal, "SIGKILL", signal.SIGTERM))
 
     async def ends(self, seconds: float = 30.0) -> int:
         """Its exit code; DrillBroken if it lives on."""
