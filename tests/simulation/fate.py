@@ -100,7 +100,7 @@ class Fate:
         self.rng = rng = random.Random(self.seed)
         self.mode = rng.choices((Mode.FOREVER, Mode.DRAIN, Mode.ONCE), (80, 16, 4))[0]
         self.processes = 1 if self.mode is not Mode.FOREVER else rng.choice((1, 1, 2))
-        self.seconds = rng.choice((20.0, MINUTE, 5 * MINUTE, 15 * MINUTE))
+        self.seconds = rng.choices((20.0, MINUTE, 5 * MINUTE, 15 * MINUTE), (4, 4, 3, 1))[0]
         self.mood = rng.choice(MOODS)
         self.error_rate = rng.choice((0.0, 0.0, 0.0, 0.02, 0.1))
         self.slots = {"left": rng.randint(1, 4), "right": rng.randint(1, 2)}
@@ -111,9 +111,9 @@ class Fate:
 
     def _settings(self) -> Settings:
         rng = self.rng
-        lease = rng.choice((30.0, 60.0))
+        lease = rng.choice((30.0, 60.0, 120.0))
         return Settings(
-            heartbeat_seconds=10,
+            heartbeat_seconds=lease / 3,
             lease_seconds=lease,
             poll_seconds=rng.choice((5.0, 30.0, 60.0)),
             grace_seconds=rng.choice((0.0, 5.0, 25.0)),
@@ -139,10 +139,10 @@ class Fate:
 
     def _events(self) -> list[Event]:
         rng = self.rng
-        long = (1.0, 10.0, 45.0, 2 * MINUTE, *((HOUR,) if rng.random() < 0.1 else ()))
+        long = (1.0, 10.0, 45.0, 2 * MINUTE, *((HOUR,) if rng.random() < 0.05 else ()))
         found = [
             Event(rng.uniform(0, self.seconds), rng.choice(list(Trouble)), rng.choice(long))
-            for _ in range(rng.choice((0, 1, 2, 4)))
+            for _ in range(rng.choice((0, 1, 1, 2, 4)))
         ]
         return sorted(found, key=lambda event: event.at)
 

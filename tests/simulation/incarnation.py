@@ -99,7 +99,7 @@ class Incarnation:
                 self._complain(f"a drain ends while job {job.id} is due")
 
     def _is_shut(self, job_type: str) -> bool:
-        return job_type in self.world.server.model.paused
+        return job_type in self.world.server.model.paused or self.watch.is_open(job_type)
 
     # --- what befalls it ------------------------------------------------------------------------
 

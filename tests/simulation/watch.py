@@ -79,6 +79,11 @@ class Watch:
         if condition:
             self._complain(sentence)
 
+    def is_open(self, job_type: str) -> bool:
+        """Whether a circuit keeps this type from being claimed."""
+        circuits = [start.circuits.get(job_type) for start in self._starts.values()]
+        return any(circuit is not None and circuit.open for circuit in circuits)
+
     # --- what handlers tell ---------------------------------------------------------------------
 
     def begun(self, attempt: Attempt) -> None:

@@ -55,7 +55,6 @@ class World:
         clients = [self.loop.create_task(self._enqueue(each)) for each in self.fate.jobs]
         troubles = [self.loop.create_task(self._befall(each)) for each in self.fate.events]
         await asyncio.gather(*clients, *troubles)
-        await asyncio.sleep(max(0.0, self.fate.seconds))
         self._calm()
         await self._eventually()
         self.closing = True
@@ -92,7 +91,7 @@ class World:
             if self.loop.now > deadline:
                 self.complain(f"jobs that never end: {[(job.id, job.status) for job in left]}")
                 return
-            await asyncio.sleep(10.0)
+            await asyncio.sleep(5.0)
 
     def _calm(self) -> None:
         server = self.server
@@ -100,6 +99,9 @@ class World:
         server.refusing = server.silent = server.refusing_logins = False
         server.refused, server.error_rate = frozenset(), 0.0
         server.model.paused.clear()
+        for incarnation in self.living:
+            if incarnation.watch.given_up:
+                incarnation.stop("SIGTERM")  # whoever mended its worker deploys
 
     # --- troubles -------------------------------------------------------------------------------
 
