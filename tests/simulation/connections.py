@@ -236,7 +236,11 @@ class Pool:
                     break
             else:
                 conn = await self._connect("jobs", timeout=self._timeout)
-                await self._init(conn)
+                try:
+                    await self._init(conn)
+                except BaseException:
+                    conn.cut()
+                    raise
         except BaseException:
             self._room.release()
             raise

@@ -63,6 +63,8 @@ def end_of(error: BaseException) -> End:
             return End.CONFIGURATION
         case ConnectionError() | asyncpg.AdminShutdownError() | asyncpg.TooManyConnectionsError():
             return End.AWAY
+        case asyncpg.InterfaceError() if "closed" in str(error):
+            return End.AWAY
         case _:
             return End.COUNTED
 

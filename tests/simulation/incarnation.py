@@ -42,6 +42,7 @@ class Incarnation:
         self.watch = Watch(world.loop, world.fate.settings, complain)
         self._complain = complain
         self._told_at: float | None = None
+        self._early: list[str] = []  # signals that came before there was a process
         self._workers: tuple[Worker, ...] = ()
         self.task = world.loop.create_task(self._live())
 
@@ -55,6 +56,8 @@ class Incarnation:
         self._workers = tuple(Hands(self, self.world.fate).workers())
         async with open_process(settings, DATABASE, events, self.mode) as process:
             self.process = process
+            for signal in self._early:
+                process.stop.request(signal)
             watching = self.loop.create_task(self._watch_the_drain(process))
             boss = Supervisor(process, self._workers, exit_now=self._leave)
             code = await boss.run(heed_signals=False)
@@ -105,10 +108,13 @@ class Incarnation:
 
     def stop(self, name: str) -> None:
         """A signal."""
-        if self.over.is_set() or self.process is None:
+        if self.over.is_set():
             return
         self._told_at = self._told_at or self.loop.now
-        self.process.stop.request(name)
+        if self.process is None:
+            self._early.append(name)
+        else:
+            self.process.stop.request(name)
 
     def die(self, code: int) -> None:
         """No last word: its code stops where it is, its connections are cut, now or later."""

@@ -20,7 +20,7 @@ OWNER: contextvars.ContextVar[str] = contextvars.ContextVar("OWNER", default="")
 START_SECONDS = 100_000.0
 # what a turn of the loop takes, so that nothing happens at quite the same time for ever
 TURN_SECONDS = 1e-6
-TURNS_MOST = 2_000_000
+TURNS_MOST = 300_000
 
 
 class NumberedTask(asyncio.Task[Any]):
