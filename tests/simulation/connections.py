@@ -12,6 +12,8 @@ import asyncpg
 from tests.simulation.loop import OWNER
 from tests.simulation.server import CLAIMS, FINISHES, STATEMENTS, Row, Server, Work
 
+# TCP_USER_TIMEOUT: so long the kernel waits for what was sent to be confirmed
+KERNEL_SECONDS = 60.0
 IDLE_IN_TRANSACTION_SECONDS = 60.0
 
 
@@ -102,13 +104,17 @@ class Connection:
     async def _travel(self) -> None:
         await asyncio.sleep(self.server.fate.latency())
         if self.server.silent:
-            await asyncio.Event().wait()
+            await self._until_the_kernel_gives_up()
         self._require_open()
+
+    async def _until_the_kernel_gives_up(self) -> None:
+        await asyncio.sleep(KERNEL_SECONDS)
+        self._lose()
 
     async def _come_back(self, *, lost: bool) -> None:
         await asyncio.sleep(self.server.fate.latency())
         if self.server.silent or (lost and self.server.fate.happens(0.3)):
-            await asyncio.Event().wait()
+            await self._until_the_kernel_gives_up()
         if lost:
             self._lose()
         self._require_open()

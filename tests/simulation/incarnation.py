@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -133,7 +134,8 @@ class Incarnation:
             late = self.world.fate.happens(0.5) and conn.is_in_transaction()
             if late:  # a server may take its time to notice
                 seconds = self.world.fate.rng.uniform(0, IDLE_IN_TRANSACTION_SECONDS)
-                self.loop.call_later(seconds, conn.cut)
+                # in nobody's name: this is the server's own doing
+                self.loop.call_later(seconds, conn.cut, context=contextvars.Context())
             else:
                 conn.cut()
 

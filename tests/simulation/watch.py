@@ -37,6 +37,7 @@ class Circuit:
 class Start:
     """One start of a worker."""
 
+    job_types: tuple[str, ...]
     failures: int = 0
     counted_at: float = float("-inf")
     # what the next WorkerPaused must say; none must come if it is None
@@ -80,9 +81,10 @@ class Watch:
             self._complain(sentence)
 
     def is_open(self, job_type: str) -> bool:
-        """Whether a circuit keeps this type from being claimed."""
+        """Whether a circuit, or the fall of its worker, keeps this type from being claimed."""
         circuits = [start.circuits.get(job_type) for start in self._starts.values()]
-        return any(circuit is not None and circuit.open for circuit in circuits)
+        fell = [start.crashed and job_type in start.job_types for start in self._starts.values()]
+        return any(fell) or any(circuit is not None and circuit.open for circuit in circuits)
 
     # --- what handlers tell ---------------------------------------------------------------------
 
@@ -129,7 +131,7 @@ class Watch:
         if due is not None and not self.disturbed:
             late = abs(self._loop.now - due) > 1
             self._broken(late, f"{worker} was not restarted after its pause")
-        self._starts[worker] = Start()
+        self._starts[worker] = Start(event.job_types)
 
     @_judge.register
     def _(self, event: told.WorkerPaused) -> None:

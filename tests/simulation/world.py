@@ -221,7 +221,7 @@ def _check_failed(world: World, job_id: int, attempts: list[Attempt]) -> None:
     counts = {end: sum(each.end is end for each in attempts) for end in End}
     to_blame = (
         job.error.startswith("UNREADABLE")
-        or counts[End.COUNTED] + counts[End.CUT_OFF] >= 2
+        or sum(each.charged or each.end is End.CUT_OFF for each in attempts) >= 2
         or counts[End.CONFIGURATION] >= 3
         or job.crashes > world.fate.settings.crash_budget
     )
