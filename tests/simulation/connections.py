@@ -9,8 +9,10 @@ from typing import Any
 
 import asyncpg
 
+from tests.simulation.answers import CLAIMS, FINISHES, STATEMENTS
 from tests.simulation.loop import OWNER
-from tests.simulation.server import CLAIMS, FINISHES, STATEMENTS, Row, Server, Work
+from tests.simulation.rows import Row, Work
+from tests.simulation.server import Server
 
 # TCP_USER_TIMEOUT: so long the kernel waits for what was sent to be confirmed
 KERNEL_SECONDS = 60.0
@@ -253,7 +255,7 @@ class Pool:
         self._lent.add(conn)
         return conn
 
-    async def release(self, conn: Connection, *, timeout: float) -> None:  # noqa: ASYNC109
+    async def release(self, conn: Connection, *, timeout: float) -> None:
         self._lent.discard(conn)
         self._room.release()
         if not conn.is_closed():

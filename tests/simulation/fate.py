@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 
 from dragonfly.runtime.process import Mode
 from dragonfly.settings import Settings
@@ -88,6 +89,12 @@ class Planned:
     unique_key: str | None
 
 
+@cache
+def _plain_settings() -> Settings:
+    """Reading them anew for each seed would be a tenth of its time."""
+    return Settings()
+
+
 @dataclass
 class Fate:
     """The seed's answers; ``quiet`` is the time after which nothing bad happens any more."""
@@ -112,15 +119,16 @@ class Fate:
     def _settings(self) -> Settings:
         rng = self.rng
         lease = rng.choice((30.0, 60.0, 120.0))
-        return Settings(
-            heartbeat_seconds=lease / 3,
-            lease_seconds=lease,
-            poll_seconds=rng.choice((5.0, 30.0, 60.0)),
-            grace_seconds=rng.choice((0.0, 5.0, 25.0)),
-            worker_restarts=rng.randint(0, 3),
-            crash_budget=rng.randint(1, 3),
-            pool_size=rng.randint(1, 3),
-        )
+        chosen = {
+            "heartbeat_seconds": lease / 3,
+            "lease_seconds": lease,
+            "poll_seconds": rng.choice((5.0, 30.0, 60.0)),
+            "grace_seconds": rng.choice((0.0, 5.0, 25.0)),
+            "worker_restarts": rng.randint(0, 3),
+            "crash_budget": rng.randint(1, 3),
+            "pool_size": rng.randint(1, 3),
+        }
+        return _plain_settings().model_copy(update=chosen)
 
     def _jobs(self) -> list[Planned]:
         rng = self.rng

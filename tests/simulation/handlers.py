@@ -16,8 +16,8 @@ from dragonfly.errors import JobLost, LoginRefused
 from dragonfly.job import Cancel, Job, Reject, Retry, Snooze
 from dragonfly.settings import Settings
 from dragonfly.worker import Worker
+from tests.simulation.answers import INSERT_EFFECT
 from tests.simulation.fate import Deed, Fate
-from tests.simulation.server import INSERT_EFFECT
 
 if TYPE_CHECKING:
     from tests.simulation.incarnation import Incarnation
@@ -104,7 +104,9 @@ class Hands:
                 result = await self._do(deed, job)
             except BaseException as error:
                 attempt.end = End.SUCCESS if job.finished else end_of(error)
-                attempt.charged = attempt.end is End.COUNTED or isinstance(error, Retry)
+                late = job.job_type == "a" and self.incarnation.loop.now >= now + TIMEOUT_SECONDS
+                attempt.charged = isinstance(error, Retry) or attempt.end is End.COUNTED
+                attempt.charged |= attempt.end is End.CUT_OFF and late
                 raise
             else:
                 attempt.end = End.SUCCESS

@@ -31,7 +31,9 @@ DRAIN_LOOK_SECONDS = 45.0
 class Incarnation:
     """Runs until its supervisor ends, or until it dies."""
 
-    def __init__(self, world: World, name: str, mode: Mode, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, world: World, name: str, mode: Mode, complain: Callable[[str], None]
+    ) -> None:
         self.world = world
         self.loop = world.loop
         self.name = name
@@ -99,7 +101,11 @@ class Incarnation:
             mine = job.process == process.process_id and job.status == "processing"
             if mine:
                 self._complain(f"a drain ends while job {job.id} is held")
-            if job.status == "pending" and job.due[0] < long_due and not self._is_shut(job.job_type):
+            if (
+                job.status == "pending"
+                and job.due[0] < long_due
+                and not self._is_shut(job.job_type)
+            ):
                 self._complain(f"a drain ends while job {job.id} is due")
 
     def _is_shut(self, job_type: str) -> bool:
@@ -154,7 +160,7 @@ class Incarnation:
         if self.name not in self.world.network.dead:
             self.loop.release(self.name)
 
-    def _connections(self) -> list["Connection"]:
+    def _connections(self) -> list[Connection]:
         return [conn for conn in self.world.server.connections if conn.owner == self.name]
 
     # --- what is left of it ---------------------------------------------------------------------

@@ -51,7 +51,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.tasks_made = 0
         self.turns = 0
         self._held: dict[str, list[asyncio.Handle]] = {}
-        self.set_task_factory(lambda _, coroutine, **more: NumberedTask(coroutine, loop=self, **more))
+        self.set_task_factory(
+            lambda _, coroutine, **more: NumberedTask(coroutine, loop=self, **more)
+        )
 
     def time(self) -> float:
         return self.now
@@ -75,7 +77,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self.turns > TURNS_MOST:
             raise RuntimeError("the loop spins: no run takes so many turns")
         for handle in self._drawn():
-            if handle._cancelled:  # type: ignore[attr-defined]
+            if handle._cancelled:
                 continue
             owner = handle._context.get(OWNER, "") if self._held else ""  # type: ignore[attr-defined]
             if owner in self._held:
@@ -85,15 +87,15 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _wake(self) -> None:
         timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        while timers and timers[0]._cancelled:  # type: ignore[attr-defined]
+        while timers and timers[0]._cancelled:
             heapq.heappop(timers)
         if not self._ready:  # type: ignore[attr-defined]
             if not timers:
                 raise RuntimeError("nothing will ever happen: everything waits for something else")
             self.now = max(self.now, timers[0].when())
-        while timers and (timers[0].when() <= self.now or timers[0]._cancelled):  # type: ignore[attr-defined]
+        while timers and (timers[0].when() <= self.now or timers[0]._cancelled):
             handle = heapq.heappop(timers)
-            handle._scheduled = False
+            handle._scheduled = False  # type: ignore[attr-defined]
             self._ready.append(handle)  # type: ignore[attr-defined]
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -108,7 +110,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             places = [place for place, task in enumerate(tasks) if task is not None]
             if len(places) > 1:
                 # in their own order first: the addresses of objects must not matter
-                steps = [(task.number, handles[at]) for at, task in enumerate(tasks) if task is not None]
+                steps = [
+                    (task.number, handles[at]) for at, task in enumerate(tasks) if task is not None
+                ]
                 steps.sort(key=lambda step: step[0])
                 self.rng.shuffle(steps)
                 for place, (_, handle) in zip(places, steps, strict=True):

@@ -7,78 +7,35 @@ held to the real SQL by ``tests/queue/test_model.py``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dragonfly.job import Claim
-from dragonfly.queue import claiming, heartbeats, keyed, maintenance
-from dragonfly.queue import statements as sql
 from tests.queue.model import PENDING, PROCESSING, Model, ModelJob
 from tests.simulation.fate import Fate, Planned
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.rows import (
+    BEAT_ROW,
+    CLAIM_ROW,
+    EMPTY_CLAIM_ROW,
+    END_ROW,
+    EPOCH,
+    ID_ROW,
+    KEY_ROW,
+    MAX_ATTEMPTS,
+    MICRO,
+    TOKEN_ROW,
+    VALUE_ROW,
+    Row,
+    Stored,
+    Taken,
+    Work,
+)
 
 if TYPE_CHECKING:
     from tests.simulation.connections import Connection
-
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-MICRO = 1_000_000
-MAX_ATTEMPTS = 8
-INSERT_EFFECT = "INSERT INTO effects VALUES ($1, $2)"
-
-
-class Row(tuple[Any, ...]):
-    """A record: its values in order, or one by its name."""
-
-    names: tuple[str, ...] = ()
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(self.names.index(key) if isinstance(key, str) else key)
-
-
-def rows_of(*names: str) -> Callable[..., Row]:
-    """A maker of rows with these columns."""
-    kind: type[Row] = type("Row", (Row,), {"names": names})
-    return lambda *values: kind(values)
-
-
-_ID = rows_of("id")
-_ENDED = rows_of("id", "status")
-_CLAIM = rows_of(*Claim._fields)
-_EMPTY_CLAIM = rows_of(*Claim._fields, "due_in", "suspects_wait", "keyed_wait")
-_TOKEN = rows_of("id", "lock_token")
-_BEAT = rows_of("last_heartbeat_at", "lapsed")
-_KEY = rows_of("key", "due_in", "reached", "ours")
-_VALUE = rows_of("value")
-
-
-@dataclass(frozen=True)
-class Stored(ModelJob):
-    """What the table holds beside the model's columns."""
-
-    locked_by: str | None = None
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """A claim that was committed."""
-
-    at: float
-    job_id: int
-    token: int
-    holder: str
-
-
-@dataclass
-class Work:
-    """What a transaction has locked, and what its commit will do."""
-
-    locks: set[int] = field(default_factory=set)
-    keys: set[str] = field(default_factory=set)
-    writes: list[Callable[[], None]] = field(default_factory=list)
-    failed: bool = False
 
 
 class Server:
@@ -164,7 +121,7 @@ class Server:
         return [self._claimed(self.job(job.id)) for job in jobs]
 
     def _claimed(self, job: Stored) -> Row:
-        return _CLAIM(
+        return CLAIM_ROW(
             job.id, job.job_type, "{}", job.attempts, MAX_ATTEMPTS, job.crashes, job.token,
             None, None,
         )  # fmt: skip
@@ -228,7 +185,7 @@ class Server:
         due_in = (min(waits) - self.model.now) / MICRO if waits else None
         suspect_due = any(at <= self.model.now for at in suspects)
         keyed_wait = bool(self._waiting(types, keyed_too=True))
-        return [_EMPTY_CLAIM(*[None] * len(Claim._fields), due_in, suspect_due, keyed_wait)]
+        return [EMPTY_CLAIM_ROW(*[None] * len(Claim._fields), due_in, suspect_due, keyed_wait)]
 
     def claim_suspect(
         self, _: Work | None, types: list[str], who: str, lease: float, token: int
@@ -240,7 +197,7 @@ class Server:
         mine = [job for job in self.all(PROCESSING) if job.token in tokens]
         for job in sorted(mine, key=lambda job: -job.id):
             self.model.end(job, PENDING, attempts=job.attempts - 1)
-        return [_ID(job.id) for job in mine]
+        return [ID_ROW(job.id) for job in mine]
 
     # --- claims of jobs with keys ---------------------------------------------------------------
 
@@ -256,15 +213,17 @@ class Server:
         found = self.model.keyed(types, per_key)
         picked = list(dict.fromkeys(job.concurrency_key or "" for job in found))[:keys_most]
         ours = self._lock_keys(work, picked)
-        later = [j.due[0] for j in self._waiting(types, keyed_too=True) if j.due[0] > self.model.now]
+        later = [
+            j.due[0] for j in self._waiting(types, keyed_too=True) if j.due[0] > self.model.now
+        ]
         due_in = (min(later) - self.model.now) / MICRO if later else None
-        rows = [_KEY(key, None, None, key in ours) for key in picked]
-        return [*rows, _KEY(None, due_in, "", False)]
+        rows = [KEY_ROW(key, None, None, key in ours) for key in picked]
+        return [*rows, KEY_ROW(None, due_in, "", False)]
 
     def lock_suspect_key(self, work: Work, types: list[str], per_key: int) -> list[Row]:
         found = self.model.suspects(types, keyed=True, per_key=per_key)
         picked = [job.concurrency_key or "" for job in found[:1]]
-        return [_KEY(key, None, None, True) for key in self._lock_keys(work, picked)]
+        return [KEY_ROW(key, None, None, True) for key in self._lock_keys(work, picked)]
 
     def claim_keyed(
         self,
@@ -276,7 +235,7 @@ class Server:
         token: int,
         keys: list[str],
         per_key: int,
-        suspects: bool,  # noqa: FBT001 - as the statement takes it
+        suspects: bool,
     ) -> list[Row]:
         ready: list[ModelJob] = []
         for key in keys:
@@ -301,7 +260,7 @@ class Server:
         mine = self._with_token(zip(ids, tokens, strict=True))
         for job in mine:
             self._complete(job)
-        return [_ID(job.id) for job in mine]
+        return [ID_ROW(job.id) for job in mine]
 
     def complete_batch(self, _: Work | None, ids: str, token: int) -> list[Row]:
         wanted = [int(each) for each in ids.strip("{}").split(",")]
@@ -332,7 +291,7 @@ class Server:
                 self.notify("ops_jobs", job.job_type)
             else:
                 self._ring_for_its_key(job)
-        return [_ENDED(job.id, self.job(job.id).status) for job in mine]
+        return [END_ROW(job.id, self.job(job.id).status) for job in mine]
 
     def moment(self) -> datetime:
         """The database's time as it tells it."""
@@ -344,7 +303,7 @@ class Server:
         self._lock(work, job_id)
         work.writes.append(lambda: self._complete(self.job(job_id)))
         work.writes.append(lambda: self.effects.update([job_id]))
-        return [_ID(job_id)]
+        return [ID_ROW(job_id)]
 
     def fence(self, work: Work, job_id: int, token: int) -> list[Row]:
         found = self._with_token([(job_id, token)])
@@ -356,7 +315,7 @@ class Server:
         if job.until < self.model.now + lease / 2:
             times = {"renewed": self.model.now, "until": self.model.now + lease}
             work.writes.append(lambda: self.model.change(job_id, **times))
-        return [_ID(job_id)]
+        return [ID_ROW(job_id)]
 
     def _lock(self, work: Work, job_id: int) -> None:
         work.locks.add(job_id)
@@ -369,17 +328,15 @@ class Server:
         for job in mine:
             until = self.model.now + int(lease * MICRO)
             self.model.change(job.id, renewed=self.model.now, until=until)
-        return [_ID(job.id) for job in mine]
+        return [ID_ROW(job.id) for job in mine]
 
     def tokens(self, _: Work | None, ids: list[int]) -> list[Row]:
-        return [_TOKEN(job_id, self.job(job_id).token) for job_id in ids]
+        return [TOKEN_ROW(job_id, self.job(job_id).token) for job_id in ids]
 
-    def finished_by_us(
-        self, _: Work | None, ids: list[int], holders: Sequence[str]
-    ) -> list[Row]:
+    def finished_by_us(self, _: Work | None, ids: list[int], holders: Sequence[str]) -> list[Row]:
         mine = [self.job(job_id) for job_id in ids]
         ended = [job for job in mine if job.token is None and job.locked_by in holders]
-        return [_ENDED(job.id, job.status) for job in ended]
+        return [END_ROW(job.id, job.status) for job in ended]
 
     def rescue(self, _: Work | None, budget: int, _limit: int) -> list[Row]:
         before = [job.id for job in self.all(PROCESSING)]
@@ -388,12 +345,12 @@ class Server:
         for job in after:
             self.model.change(job.id, locked_by=None, error="crashed")
             self.notify("ops_jobs", job.job_type)
-        return [_ENDED(job.id, job.status) for job in after]
+        return [END_ROW(job.id, job.status) for job in after]
 
     def beat(self, _: Work | None, who: str, _kind: str, status: str, *_more: Any) -> list[Row]:
         self.beats[who] = str(status)
         lapsed = any(job.until < self.model.now for job in self.all(PROCESSING))
-        return [_BEAT(self.moment(), lapsed)]
+        return [BEAT_ROW(self.moment(), lapsed)]
 
     def nothing(self, _: Work | None, *_args: Any) -> list[Row]:
         return []
@@ -401,7 +358,7 @@ class Server:
     def effect(self, work: Work, _job_id: int, _token: int) -> list[Row]:
         """A handler's own write."""
         assert work is not None
-        return [_VALUE(None)]
+        return [VALUE_ROW(None)]
 
     # --- transactions ---------------------------------------------------------------------------
 
@@ -420,31 +377,3 @@ class Server:
 
 def void(_: object) -> None:
     """A write's answer is nobody's."""
-
-
-STATEMENTS: dict[str, Callable[..., list[Row]]] = {
-    claiming.CLAIM_HEAD: Server.claim_head,
-    claiming.CLAIM_BEHIND: Server.claim_behind,
-    claiming.CLAIM: Server.claim,
-    claiming.CLAIM_SUSPECT: Server.claim_suspect,
-    claiming.UNCLAIM: Server.unclaim,
-    keyed.LOCK_KEYS: Server.lock_keys,
-    keyed.LOCK_SUSPECT_KEY: Server.lock_suspect_key,
-    keyed.CLAIM_KEYED: Server.claim_keyed,
-    sql.COMPLETE: Server.complete,
-    sql.COMPLETE_BATCH: Server.complete_batch,
-    sql.COMPLETE_ONE: Server.complete_one,
-    sql.FINISH: Server.finish,
-    sql.FENCE: Server.fence,
-    sql.RENEW: Server.renew,
-    sql.TOKENS: Server.tokens,
-    sql.FINISHED_BY_US: Server.finished_by_us,
-    sql.RESCUE: Server.rescue,
-    heartbeats._BEAT: Server.beat,
-    heartbeats._PRUNE: Server.nothing,
-    maintenance._STEP: Server.nothing,
-    INSERT_EFFECT: Server.effect,
-    "SELECT": Server.nothing,
-}
-CLAIMS = frozenset({claiming.CLAIM_HEAD, claiming.CLAIM_BEHIND, claiming.CLAIM, keyed.LOCK_KEYS})
-FINISHES = frozenset({sql.COMPLETE, sql.COMPLETE_BATCH, sql.FINISH})

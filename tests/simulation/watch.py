@@ -76,7 +76,7 @@ class Watch:
         if not self.closed:
             self._judge(event)
 
-    def _broken(self, condition: bool, sentence: str) -> None:  # noqa: FBT001
+    def _broken(self, condition: bool, sentence: str) -> None:
         if condition:
             self._complain(sentence)
 
@@ -215,7 +215,8 @@ class Watch:
             circuits.pop(None, None)
             return
         self._broken(
-            event.job_type not in circuits, f"a circuit of {event.job_type} closes that never opened"
+            event.job_type not in circuits,
+            f"a circuit of {event.job_type} closes that never opened",
         )
         circuits.pop(event.job_type, None)
 

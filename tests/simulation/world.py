@@ -1,9 +1,8 @@
-"""A run: processes, their platform, their clients and their troubles; then quiet, and the checks."""
+"""A run: processes, their platform, clients and troubles; then quiet, and the checks."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import random
 import secrets
 from contextlib import ExitStack, nullcontext
@@ -20,7 +19,7 @@ from tests.simulation.fate import HOUR, Event, Fate, Planned, Trouble
 from tests.simulation.handlers import Attempt, End
 from tests.simulation.incarnation import Incarnation
 from tests.simulation.loop import VirtualLoop, virtual_time
-from tests.simulation.server import MICRO, Server
+from tests.simulation.server import Server
 
 EVENTUALLY_SECONDS = 6 * HOUR
 PLATFORM_SECONDS = 5.0
@@ -205,7 +204,7 @@ def _check_job(world: World, job_id: int, attempts: list[Attempt]) -> None:
         world.complain(f"job {job_id} took effect and is {job.status}")
     if job.token is not None or job_id in server.locked:
         world.complain(f"job {job_id} is still held")
-    charged = sum(attempt.charged or attempt.end is End.CUT_OFF for attempt in attempts)
+    charged = sum(attempt.charged for attempt in attempts)
     if job.attempts > charged + 1 or job.attempts < 0:
         world.complain(f"job {job_id} has {job.attempts} attempts, {charged} of them charged")
     succeeded = server.effects[job_id] or any(each.end is End.SUCCESS for each in attempts)
@@ -221,7 +220,7 @@ def _check_failed(world: World, job_id: int, attempts: list[Attempt]) -> None:
     counts = {end: sum(each.end is end for each in attempts) for end in End}
     to_blame = (
         job.error.startswith("UNREADABLE")
-        or sum(each.charged or each.end is End.CUT_OFF for each in attempts) >= 2
+        or sum(each.charged for each in attempts) >= 2
         or counts[End.CONFIGURATION] >= 3
         or job.crashes > world.fate.settings.crash_budget
     )
@@ -287,4 +286,3 @@ def _stand_in(stack: ExitStack, world: World) -> None:
     ]
     for place, name, instead in places:
         stack.enter_context(mock.patch.object(place, name, instead))
-    _ = (gc, MICRO)
