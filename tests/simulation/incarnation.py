@@ -45,6 +45,7 @@ class Incarnation:
         self.watch = Watch(world.loop, world.fate.settings, complain)
         self._complain = complain
         self._told_at: float | None = None
+        self._left_shut = False  # a drain ended with jobs of a type that could not be claimed
         self._early: list[str] = []  # signals that came before there was a process
         self._workers: tuple[Worker, ...] = ()
         self.task = world.loop.create_task(self._live())
@@ -82,6 +83,8 @@ class Incarnation:
 
     def _check_its_end(self, code: int) -> None:
         stopped = self.process is not None and self.process.stop.signal is not None
+        if self._left_shut and code != 1:
+            self._complain(f"a drain that left jobs behind exits with {code}")
         if self.mode is Mode.FOREVER:
             expected = 0 if stopped else 1
             if code != expected:
@@ -98,18 +101,15 @@ class Incarnation:
         server = self.world.server
         long_due = server.now - int(DRAIN_LOOK_SECONDS * 1e6)
         for job in server.all():
+            shut = self.watch.is_shut(job.job_type)
             mine = job.process == process.process_id and job.status == "processing"
             if mine:
                 self._complain(f"a drain ends while job {job.id} is held")
-            if (
-                job.status == "pending"
-                and job.due[0] < long_due
-                and not self._is_shut(job.job_type)
-            ):
+            if job.status != "pending" or job.due[0] >= long_due:
+                continue
+            self._left_shut |= shut
+            if not shut and job.job_type not in server.model.paused:
                 self._complain(f"a drain ends while job {job.id} is due")
-
-    def _is_shut(self, job_type: str) -> bool:
-        return job_type in self.world.server.model.paused or self.watch.is_open(job_type)
 
     # --- what befalls it ------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from tests.simulation.world import play
 SECONDS = 10.0
 SEEDS_LEAST, SEEDS_MOST = 60, 400
 # within so many seeds each of the breakages below must be noticed
-SEEDS_TO_NOTICE = 150
+SEEDS_TO_NOTICE = 100
 
 
 def test_what_befalls_the_supervisor_breaks_no_promise() -> None:
@@ -80,7 +80,6 @@ def _charge(claim: Any) -> Any:
         (supervisor, "RESTART_WINDOW_SECONDS", -1.0),
         (WorkerLoop, "_is_drained", _drained),
         (backoff, "CAP_SECONDS", 600.0),
-        (backoff, "CRASH_LOOP_THRESHOLD", 11),
         (Ledger, "give_back", _keep_all),
         (slots, "released", _charge),
         (supervisor.Supervisor, "_exit_code", lambda _: 0),
@@ -90,7 +89,6 @@ def _charge(claim: Any) -> Any:
         "restarts without a limit",
         "a drain that forgets what is held",
         "pauses without their cap",
-        "a crash loop at eleven",
         "nothing is given back at a failure",
         "an interrupted job is charged",
         "always exit with 0",

@@ -80,7 +80,7 @@ class Watch:
         if condition:
             self._complain(sentence)
 
-    def is_open(self, job_type: str) -> bool:
+    def is_shut(self, job_type: str) -> bool:
         """Whether a circuit, or the fall of its worker, keeps this type from being claimed."""
         circuits = [start.circuits.get(job_type) for start in self._starts.values()]
         fell = [start.crashed and job_type in start.job_types for start in self._starts.values()]
