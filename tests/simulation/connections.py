@@ -139,6 +139,7 @@ class Connection:
                 work.failed = True
             raise
         _ = server.now
+        server.speaker = self.owner
         return STATEMENTS[statement](server, work, *args)
 
     def _refuse(self, statement: str) -> None:

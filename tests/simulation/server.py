@@ -7,7 +7,7 @@ held to the real SQL by ``tests/queue/test_model.py``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ from tests.simulation.rows import (
 if TYPE_CHECKING:
     from tests.simulation.connections import Connection
 
+NEXT_TO_NOTHING = 1e-4
+
 
 class Server:
     """The rows, their locks, and everything that was ever done to them."""
@@ -54,7 +56,10 @@ class Server:
         self.refusing = self.silent = self.refusing_logins = False
         self.refused: frozenset[str] = frozenset()  # statements without a grant
         self.error_rate = fate.error_rate
+        self.speaker = ""  # the process whose statement is being answered
+        self.complain: Callable[[str], None] = lambda _: None
         self._ids = 0
+        self._beats_of: dict[str, list[float]] = {}
 
     # --- time and rows --------------------------------------------------------------------------
 
@@ -339,6 +344,7 @@ class Server:
         return [END_ROW(job.id, job.status) for job in ended]
 
     def rescue(self, _: Work | None, budget: int, _limit: int) -> list[Row]:
+        self._require_a_lease_of_beats()
         before = [job.id for job in self.all(PROCESSING)]
         self.model.rescue(budget, self.locked)
         after = [self.job(job_id) for job_id in before if self.job(job_id).status != PROCESSING]
@@ -347,8 +353,20 @@ class Server:
             self.notify("ops_jobs", job.job_type)
         return [END_ROW(job.id, job.status) for job in after]
 
+    def _require_a_lease_of_beats(self) -> None:
+        """Only a process that has beaten for a whole lease without a gap may rescue."""
+        lease, later = self.fate.settings.lease_seconds, self.loop.now
+        for at in reversed(self._beats_of.get(self.speaker, ())):
+            if later - at > lease / 2 + NEXT_TO_NOTHING:
+                break
+            if self.loop.now - at > lease - NEXT_TO_NOTHING:
+                return
+            later = at
+        self.complain(f"{self.speaker} rescues before it has renewed for a lease")
+
     def beat(self, _: Work | None, who: str, _kind: str, status: str, *_more: Any) -> list[Row]:
         self.beats[who] = str(status)
+        self._beats_of.setdefault(self.speaker, []).append(self.loop.now)
         lapsed = any(job.until < self.model.now for job in self.all(PROCESSING))
         return [BEAT_ROW(self.moment(), lapsed)]
 

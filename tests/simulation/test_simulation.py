@@ -10,7 +10,9 @@ from unittest import mock
 import pytest
 
 from dragonfly import backoff
+from dragonfly.queue.heartbeats import Beat
 from dragonfly.runtime import slots, supervisor
+from dragonfly.runtime.heartbeat import Rescuer
 from dragonfly.runtime.ledger import Ledger
 from dragonfly.runtime.loop import WorkerLoop
 from dragonfly.runtime.outcomes import Ending, Verdict, released
@@ -73,6 +75,11 @@ def _charge(claim: Any) -> Any:
     return released(claim)._replace(refund=False)
 
 
+async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
+    if beat.lapsed:
+        await self._rescue(conn)
+
+
 @pytest.mark.parametrize(
     ("place", "name", "instead"),
     [
@@ -83,6 +90,7 @@ def _charge(claim: Any) -> Any:
         (Ledger, "give_back", _keep_all),
         (slots, "released", _charge),
         (supervisor.Supervisor, "_exit_code", lambda _: 0),
+        (Rescuer, "renewed", _rescue_at_once),
     ],
     ids=[
         "an absent database is counted",
@@ -92,6 +100,7 @@ def _charge(claim: Any) -> Any:
         "nothing is given back at a failure",
         "an interrupted job is charged",
         "always exit with 0",
+        "a rescue by whoever has just come",
     ],
 )
 def test_a_breakage_is_noticed(place: Any, name: str, instead: Callable[..., Any] | float) -> None:

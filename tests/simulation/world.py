@@ -36,6 +36,7 @@ class World:
     def __post_init__(self) -> None:
         self.loop = VirtualLoop(self.fate.rng)
         self.server = Server(self.loop, self.fate)
+        self.server.complain = self.complain
         self.network = Network(self.server)
         self.living: list[Incarnation] = []
         self.all: list[Incarnation] = []
