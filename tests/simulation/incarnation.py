@@ -12,13 +12,13 @@ from dragonfly.events import Event, Events
 from dragonfly.postgres.database import Database, Pooling
 from dragonfly.runtime.process import Mode, Process, open_process
 from dragonfly.runtime.supervisor import Supervisor
-from dragonfly.worker import Worker
 from tests.simulation.connections import IDLE_IN_TRANSACTION_SECONDS
 from tests.simulation.handlers import Hands
 from tests.simulation.loop import OWNER, NumberedTask
 from tests.simulation.watch import Watch
 
 if TYPE_CHECKING:
+    from tests.simulation.connections import Connection
     from tests.simulation.world import World
 
 DATABASE = Database("postgresql://nobody@nowhere/simulated", Pooling.SESSION, "18")
@@ -39,7 +39,6 @@ class Incarnation:
         self.name = name
         self.mode = mode
         self.code: int | None = None
-        self.killed = False
         self.over = asyncio.Event()
         self.process: Process | None = None
         self.watch = Watch(world.loop, world.fate.settings, complain)
@@ -47,23 +46,30 @@ class Incarnation:
         self._told_at: float | None = None
         self._left_shut = False  # a drain ended with jobs of a type that could not be claimed
         self._early: list[str] = []  # signals that came before there was a process
-        self._workers: tuple[Worker, ...] = ()
         self.task = world.loop.create_task(self._live())
 
     # --- its life -------------------------------------------------------------------------------
 
     async def _live(self) -> None:
         OWNER.set(self.name)
+        try:
+            await self._supervise()
+        except Exception as error:  # noqa: BLE001 - no run may raise, whatever befalls it
+            if not self.over.is_set():
+                self._complain(f"the supervisor raised {type(error).__name__}: {error}")
+                self.over.set()
+
+    async def _supervise(self) -> None:
         events = Events()
         events.on(Event, self.watch.hear)
         settings = self.world.fate.settings
-        self._workers = tuple(Hands(self, self.world.fate).workers())
+        workers = Hands(self, self.world.fate).workers()
         async with open_process(settings, DATABASE, events, self.mode) as process:
             self.process = process
             for signal in self._early:
                 process.stop.request(signal)
             watching = self.loop.create_task(self._watch_the_drain(process))
-            boss = Supervisor(process, self._workers, exit_now=self._leave)
+            boss = Supervisor(process, workers, exit_now=self._leave)
             code = await boss.run(heed_signals=False)
             watching.cancel()
         self._finish(code)
@@ -127,7 +133,7 @@ class Incarnation:
         """No last word: its code stops where it is, its connections are cut, now or later."""
         if self.over.is_set():
             return
-        self.watch.closed = self.killed = True
+        self.watch.closed = True
         self.code = code
         self._vanish()
         self.over.set()
@@ -185,7 +191,3 @@ class Incarnation:
 
 def _owner(task: asyncio.Task[object]) -> str:
     return task.owner if isinstance(task, NumberedTask) else ""
-
-
-if TYPE_CHECKING:
-    from tests.simulation.connections import Connection
