@@ -230,6 +230,7 @@ class WorkerLoop:
         if again := [held[claim.id] for claim in claims if claim.id in held]:
             self.lose(again)  # the lock ran out meanwhile: the new one counts
         self._idle.clear()
+        self.process.quiet.pop(self.worker.name, None)  # a drain waits for these again
         self.ledger.accept(claims)
         if self._is_ending() or self.health.pause_left():
             self.ledger.give_back()
