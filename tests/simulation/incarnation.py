@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DATABASE = Database("postgresql://nobody@nowhere/simulated", Pooling.SESSION, "18")
 # beyond the grace: handlers that do not stop, finishes, last words, resources, and a claim under
 # way, each with the bound that the product gives it
-STOP_SECONDS = 60.0
+STOP_SECONDS = 30.0
 DRAIN_LOOK_SECONDS = 45.0
 
 
