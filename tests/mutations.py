@@ -111,6 +111,21 @@ MUTATIONS = (
         ("tests/runtime/test_shields.py::test_a_claim_under_way_is_not_cut_off",),
     ),
     Mutation(
+        "a claim that travels past an opened circuit", "runtime/loop.py",
+        "            self._give_back_the_shut(claimed.jobs)\n", "            pass\n",
+        ("tests/simulation/test_simulation.py::test_a_seed_that_once_failed",),
+    ),
+    Mutation(
+        "a drain that forgets what was claimed after a look in vain", "runtime/loop.py",
+        "        self.process.quiet.pop(self.worker.name, None)", "        pass",
+        ("tests/simulation/test_simulation.py::test_a_seed_that_once_failed",),
+    ),
+    Mutation(
+        "pauses that start anew while the database is away", "runtime/health.py",
+        "if self._lost_by_job and self._away_since is None:", "if self._lost_by_job:",
+        ("tests/runtime/test_away.py::test_a_job_that_needs_no_database_says_nothing_about_it",),
+    ),
+    Mutation(
         "claims that wait for each other", _CLAIMING, "FOR UPDATE SKIP LOCKED", "FOR UPDATE",
         ("tests/queue/test_claim.py::test_a_locked_row_is_passed_by",),
     ),

@@ -153,7 +153,8 @@ class Health:
         if circuit is not None:
             circuit.succeeded = True
             self._close(job_type, circuit)
-        if self._lost_by_job:
+        # while the database is away, a job that needed none proves nothing about it
+        if self._lost_by_job and self._away_since is None:
             self._lost_by_job, self._away_tries = False, 0
         if self.backoff.record_success():
             self._events.emit(WorkerRecovered(self.worker))

@@ -210,6 +210,8 @@ class WorkerLoop:
         self.health.database_answered()
         self._at_the_head = len(claimed.jobs) >= want
         self._accept(claimed.jobs)
+        if job_types is None:
+            self._give_back_the_shut(claimed.jobs)
         return claimed
 
     def _claim_failed(self, error: Exception) -> None:
@@ -228,10 +230,17 @@ class WorkerLoop:
         if again := [held[claim.id] for claim in claims if claim.id in held]:
             self.lose(again)  # the lock ran out meanwhile: the new one counts
         self._idle.clear()
+        self.process.quiet.pop(self.worker.name, None)  # a drain waits for these again
         self.ledger.accept(claims)
         if self._is_ending() or self.health.pause_left():
             self.ledger.give_back()
         self._arrived.set()
+
+    def _give_back_the_shut(self, claims: list[Claim]) -> None:
+        """A circuit may have opened while the claim travelled: its type is not to be started."""
+        if shut := self.health.open_circuits(self.worker.handlers):
+            for job_type in shut.keys() & {claim.job_type for claim in claims}:
+                self.ledger.give_back(job_type)
 
     # --- running --------------------------------------------------------------------------------
 

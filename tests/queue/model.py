@@ -6,6 +6,7 @@ real time that a test takes.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -129,15 +130,19 @@ class Model:
             status = "cancelled"
         self.change(job.id, status=status, token=None, **columns)
 
-    def rescue(self) -> None:
-        """Lapsed jobs come back; of a process that held a suspect only the suspect is charged."""
+    def rescue(self, budget: int = CRASH_BUDGET, locked: Container[int] = ()) -> None:
+        """Lapsed jobs come back; of a process that held a suspect only the suspect is charged.
+
+        Rows that somebody has ``locked`` are passed over.
+        """
         held = [j for j in self.jobs.values() if j.status == PROCESSING]
         suspected = {j.process for j in held if j.crashes}
-        lapsed = [j for j in held if not j.crashes and j.until < self.now]
+        free = [j for j in held if j.id not in locked]
+        lapsed = [j for j in free if not j.crashes and j.until < self.now]
         stay = {j.process for j in held if not j.crashes and j not in lapsed}
         charged = [
             j
-            for j in held
+            for j in free
             if j.crashes
             and j.until < self.now
             and (j.process not in stay or 2 * j.until - j.renewed < self.now)
@@ -147,5 +152,5 @@ class Model:
         # of two that return with one unique key the newer stays
         for job in sorted([*innocent, *guilty], key=lambda job: -job.id):
             crashes = job.crashes + (job in guilty)
-            status = "failed" if job in guilty and job.crashes >= CRASH_BUDGET else PENDING
+            status = "failed" if job in guilty and job.crashes >= budget else PENDING
             self.end(job, status, crashes=crashes, attempts=job.attempts - 1, process=None)

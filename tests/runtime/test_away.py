@@ -11,6 +11,7 @@ from dragonfly.events import (
     CircuitOpened,
     DatabaseAway,
     DatabaseBack,
+    Events,
     JobFinished,
     JobStarted,
     ListenerConnected,
@@ -19,6 +20,7 @@ from dragonfly.events import (
     WorkerPaused,
     WorkerStarted,
 )
+from dragonfly.runtime.health import Health
 from dragonfly.runtime.process import Mode
 from tests.servers import free_port, own_server
 from tests.support import Recorder, running, supervisor, until
@@ -101,6 +103,18 @@ async def test_pauses_grow_while_it_stays_away() -> None:
         for pause, plain in zip(pauses, (1, 2, 4, 8, 16), strict=True):
             assert 0.9 * plain <= pause <= 1.1 * plain
         assert 0 == counted
+
+
+def test_a_job_that_needs_no_database_says_nothing_about_it() -> None:
+    """The pauses of an absent database go on growing although a job completes that needed none."""
+    now = 100.0
+    health = Health("any", Events(), 1.0, lambda: None, lambda: now)
+    pauses: list[float] = []
+    for _ in range(3):
+        pauses.append(health.database_away("gone", by_job=not pauses))
+        health.succeeded("greet")
+        now += 10
+    assert [1, 2, 4] == pytest.approx(pauses, rel=0.1)
 
 
 async def test_a_job_whose_connection_breaks_makes_room(dsn: str, conn: asyncpg.Connection) -> None:

@@ -1,0 +1,397 @@
+"""A database without a database: the model of the queue behind connections that can fail.
+
+What each statement of the queue means is the model's affair (``tests/queue/model.py``), which is
+held to the real SQL by ``tests/queue/test_model.py``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from dragonfly.job import Claim
+from tests.queue.model import PENDING, PROCESSING, Model, ModelJob
+from tests.simulation.fate import Fate, Planned
+from tests.simulation.loop import VirtualLoop
+from tests.simulation.rows import (
+    BEAT_ROW,
+    CLAIM_ROW,
+    EMPTY_CLAIM_ROW,
+    END_ROW,
+    EPOCH,
+    ID_ROW,
+    KEY_ROW,
+    MAX_ATTEMPTS,
+    MICRO,
+    TOKEN_ROW,
+    VALUE_ROW,
+    Row,
+    Stored,
+    Taken,
+    Work,
+)
+
+if TYPE_CHECKING:
+    from tests.simulation.connections import Connection
+
+NEXT_TO_NOTHING = 1e-4
+
+
+class Server:
+    """The rows, their locks, and everything that was ever done to them."""
+
+    def __init__(self, loop: VirtualLoop, fate: Fate) -> None:
+        self.loop = loop
+        self.fate = fate
+        self.model = Model()
+        self.connections: list[Connection] = []
+        self.locked: set[int] = set()
+        self.locked_keys: set[str] = set()
+        self.claims: list[Taken] = []
+        self.effects: Counter[int] = Counter()  # of transactions that completed their job
+        self.beats: dict[str, str] = {}
+        self.refusing = self.silent = self.refusing_logins = False
+        self.refused: frozenset[str] = frozenset()  # statements without a grant
+        self.error_rate = fate.error_rate
+        self.speaker = ""  # the process whose statement is being answered
+        self.complain: Callable[[str], None] = lambda _: None
+        self._ids = 0
+        self._beats_of: dict[str, list[float]] = {}
+
+    # --- time and rows --------------------------------------------------------------------------
+
+    @property
+    def now(self) -> int:
+        """The database's time, in microseconds."""
+        self.model.now = int(self.loop.now * MICRO)
+        return self.model.now
+
+    def job(self, job_id: int) -> Stored:
+        job = self.model.jobs[job_id]
+        assert isinstance(job, Stored)
+        return job
+
+    def all(self, status: str | None = None) -> list[Stored]:
+        found = [self.job(job_id) for job_id in self.model.jobs]
+        return [job for job in found if status in {None, job.status}]
+
+    def enqueue(self, planned: Planned) -> None:
+        """What a client commits."""
+        _ = self.now
+        if self.model.pending_with(planned.job_type, planned.unique_key):
+            return
+        self._ids += 1
+        self.model.jobs[self._ids] = Stored(
+            self._ids,
+            planned.job_type,
+            planned.priority,
+            self.model.at(int(planned.delay * MICRO)),
+            planned.unique_key,
+            planned.concurrency_key,
+        )
+        self.notify("ops_jobs", planned.job_type)
+
+    def cancel(self, job_id: int) -> bool:
+        """What an operator commits; False if the row is locked."""
+        if job_id in self.locked:
+            return False
+        if self.job(job_id).status in {PENDING, PROCESSING}:
+            self.model.change(job_id, status="cancelled", token=None, error="cancelled")
+            self.notify("ops_jobs_cancelled", str(job_id))
+        return True
+
+    def notify(self, channel: str, payload: str) -> None:
+        for conn in self.connections:
+            conn.hear(channel, payload)
+
+    def _with_token(self, pairs: Iterable[tuple[int, int]]) -> list[Stored]:
+        """Rows that carry these tokens and that nobody has locked, in the order of their ids."""
+        found = [
+            self.job(job_id)
+            for job_id, token in sorted(pairs)
+            if job_id in self.model.jobs and self.job(job_id).token == token
+        ]
+        return [job for job in found if job.id not in self.locked]
+
+    # --- claims ---------------------------------------------------------------------------------
+
+    def _take(self, jobs: Sequence[ModelJob], who: str, lease: float, token: int) -> list[Row]:
+        for job in jobs:
+            self.model.claim(job, who.partition("@")[2], token, int(lease * MICRO))
+            self.model.change(job.id, locked_by=who)
+            self.claims.append(Taken(self.loop.now, job.id, token, who))
+        return [self._claimed(self.job(job.id)) for job in jobs]
+
+    def _claimed(self, job: Stored) -> Row:
+        return CLAIM_ROW(
+            job.id, job.job_type, "{}", job.attempts, MAX_ATTEMPTS, job.crashes, job.token,
+            None, None,
+        )  # fmt: skip
+
+    def _free(self, jobs: Sequence[ModelJob]) -> list[ModelJob]:
+        return [job for job in jobs if job.id not in self.locked]
+
+    def _waiting(self, types: Sequence[str], *, keyed_too: bool = False) -> list[ModelJob]:
+        """Pending jobs of types that are not paused, due or not, without suspects."""
+        return [
+            job
+            for job in self.model.jobs.values()
+            if job.status == PENDING
+            and not job.crashes
+            and job.job_type in types
+            and not self._is_paused(job.job_type)
+            and (job.concurrency_key is not None) == keyed_too
+        ]
+
+    def _is_paused(self, job_type: str) -> bool:
+        return job_type in self.model.paused
+
+    def claim_head(
+        self, _: Work | None, types: list[str], limit: int, who: str, lease: float, token: int
+    ) -> list[Row]:
+        top = max((job.priority for job in self._waiting(types)), default=0)
+        first = [job for job in self.model.ordinary(types) if job.priority == top]
+        return self._take(self._free(first)[:limit], who, lease, token)
+
+    def claim_behind(
+        self,
+        work: Work | None,
+        types: list[str],
+        limit: int,
+        who: str,
+        lease: float,
+        token: int,
+        behind: int,
+    ) -> list[Row]:
+        last = self.model.jobs[behind]
+        top = max((job.priority for job in self._waiting(types)), default=-1)
+        if last.status == PENDING or top > last.priority:
+            return self.claim_head(work, types, limit, who, lease, token) if top >= 0 else []
+        next_ones = [
+            job
+            for job in self.model.ordinary(types)
+            if job.priority == last.priority and job.place > last.place
+        ]
+        return self._take(self._free(next_ones)[:limit], who, lease, token)
+
+    def claim(
+        self, _: Work | None, types: list[str], limit: int, who: str, lease: float, token: int
+    ) -> list[Row]:
+        due = self._free(self.model.ordinary(types))
+        if due:
+            return self._take(due[:limit], who, lease, token)
+        waits = [job.due[0] for job in self._waiting(types)]
+        pending = [j for j in self.all(PENDING) if j.job_type in types and j.crashes]
+        suspects = [job.due[0] for job in pending if not self._is_paused(job.job_type)]
+        waits += [at for at in suspects if at > self.model.now]
+        due_in = (min(waits) - self.model.now) / MICRO if waits else None
+        suspect_due = any(at <= self.model.now for at in suspects)
+        keyed_wait = bool(self._waiting(types, keyed_too=True))
+        return [EMPTY_CLAIM_ROW(*[None] * len(Claim._fields), due_in, suspect_due, keyed_wait)]
+
+    def claim_suspect(
+        self, _: Work | None, types: list[str], who: str, lease: float, token: int
+    ) -> list[Row]:
+        suspects = self._free(self.model.suspects(types, keyed=False))
+        return self._take(suspects[:1], who, lease, token)
+
+    def unclaim(self, _: Work | None, tokens: Sequence[int]) -> list[Row]:
+        mine = [job for job in self.all(PROCESSING) if job.token in tokens]
+        for job in sorted(mine, key=lambda job: -job.id):
+            self.model.end(job, PENDING, attempts=job.attempts - 1)
+        return [ID_ROW(job.id) for job in mine]
+
+    # --- claims of jobs with keys ---------------------------------------------------------------
+
+    def _lock_keys(self, work: Work, keys: Iterable[str]) -> set[str]:
+        got = {key for key in keys if key not in self.locked_keys}
+        self.locked_keys |= got
+        work.keys |= got
+        return got
+
+    def lock_keys(
+        self, work: Work, types: list[str], keys_most: int, per_key: int, _behind: str
+    ) -> list[Row]:
+        found = self.model.keyed(types, per_key)
+        picked = list(dict.fromkeys(job.concurrency_key or "" for job in found))[:keys_most]
+        ours = self._lock_keys(work, picked)
+        later = [
+            j.due[0] for j in self._waiting(types, keyed_too=True) if j.due[0] > self.model.now
+        ]
+        due_in = (min(later) - self.model.now) / MICRO if later else None
+        rows = [KEY_ROW(key, None, None, key in ours) for key in picked]
+        return [*rows, KEY_ROW(None, due_in, "", False)]
+
+    def lock_suspect_key(self, work: Work, types: list[str], per_key: int) -> list[Row]:
+        found = self.model.suspects(types, keyed=True, per_key=per_key)
+        picked = [job.concurrency_key or "" for job in found[:1]]
+        return [KEY_ROW(key, None, None, True) for key in self._lock_keys(work, picked)]
+
+    def claim_keyed(
+        self,
+        work: Work,
+        types: list[str],
+        limit: int,
+        who: str,
+        lease: float,
+        token: int,
+        keys: list[str],
+        per_key: int,
+        suspects: bool,
+    ) -> list[Row]:
+        ready: list[ModelJob] = []
+        for key in keys:
+            due = [
+                job
+                for job in self._free(self.model.due(types))
+                if job.concurrency_key == key and bool(job.crashes) == suspects
+            ]
+            ready += due[: max(0, self.model.room(key, per_key))]
+        ready = sorted(ready, key=lambda job: job.place)[:limit]
+        work.locks |= {job.id for job in ready}
+        self.locked |= work.locks
+        work.writes.append(lambda: void(self._take(ready, who, lease, token)))
+        shown = [replace(self.job(j.id), attempts=j.attempts + 1, token=token) for j in ready]
+        return [self._claimed(job) for job in shown]
+
+    # --- ends -----------------------------------------------------------------------------------
+
+    def complete(
+        self, _: Work | None, ids: list[int], tokens: list[int], _results: list[str]
+    ) -> list[Row]:
+        mine = self._with_token(zip(ids, tokens, strict=True))
+        for job in mine:
+            self._complete(job)
+        return [ID_ROW(job.id) for job in mine]
+
+    def complete_batch(self, _: Work | None, ids: str, token: int) -> list[Row]:
+        wanted = [int(each) for each in ids.strip("{}").split(",")]
+        return self.complete(None, wanted, [token] * len(wanted), [])
+
+    def _complete(self, job: ModelJob) -> None:
+        self.model.end(job, "completed")
+        self._ring_for_its_key(job)
+
+    def _ring_for_its_key(self, job: ModelJob) -> None:
+        if job.concurrency_key is not None:
+            self.notify("ops_jobs", job.job_type)
+
+    def finish(self, _: Work | None, *columns: list[Any]) -> list[Row]:
+        given = {row[0]: row for row in zip(*columns, strict=True)}
+        mine = self._with_token((row[0], row[1]) for row in given.values())
+        for job in sorted(mine, key=lambda job: -job.id):
+            _id, _token, status, _result, error, _detail, delay, run_at, refund = given[job.id]
+            changed: dict[str, Any] = {"attempts": job.attempts - int(refund)}
+            if error:
+                changed["error"] = error
+            if status == PENDING and (delay is not None or run_at is not None):
+                seconds = delay if run_at is None else (run_at - self.moment()).total_seconds()
+                changed["due"] = self.model.at(int(seconds * MICRO))
+            self.model.end(job, str(status), **changed)
+            now = self.model.jobs[job.id]
+            if now.status == PENDING and now.due[0] <= self.model.now:
+                self.notify("ops_jobs", job.job_type)
+            else:
+                self._ring_for_its_key(job)
+        return [END_ROW(job.id, self.job(job.id).status) for job in mine]
+
+    def moment(self) -> datetime:
+        """The database's time as it tells it."""
+        return EPOCH + timedelta(microseconds=self.model.now)
+
+    def complete_one(self, work: Work, job_id: int, token: int, _result: str | None) -> list[Row]:
+        if not self._with_token([(job_id, token)]):
+            return []
+        self._lock(work, job_id)
+        work.writes.append(lambda: self._complete(self.job(job_id)))
+        work.writes.append(lambda: self.effects.update([job_id]))
+        return [ID_ROW(job_id)]
+
+    def fence(self, work: Work, job_id: int, token: int) -> list[Row]:
+        found = self._with_token([(job_id, token)])
+        if not found:
+            return []
+        self._lock(work, job_id)
+        job = found[0]
+        lease = job.until - job.renewed
+        if job.until < self.model.now + lease / 2:
+            times = {"renewed": self.model.now, "until": self.model.now + lease}
+            work.writes.append(lambda: self.model.change(job_id, **times))
+        return [ID_ROW(job_id)]
+
+    def _lock(self, work: Work, job_id: int) -> None:
+        work.locks.add(job_id)
+        self.locked.add(job_id)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def renew(self, _: Work | None, ids: list[int], tokens: list[int], lease: float) -> list[Row]:
+        mine = self._with_token(zip(ids, tokens, strict=True))
+        for job in mine:
+            until = self.model.now + int(lease * MICRO)
+            self.model.change(job.id, renewed=self.model.now, until=until)
+        return [ID_ROW(job.id) for job in mine]
+
+    def tokens(self, _: Work | None, ids: list[int]) -> list[Row]:
+        return [TOKEN_ROW(job_id, self.job(job_id).token) for job_id in ids]
+
+    def finished_by_us(self, _: Work | None, ids: list[int], holders: Sequence[str]) -> list[Row]:
+        mine = [self.job(job_id) for job_id in ids]
+        ended = [job for job in mine if job.token is None and job.locked_by in holders]
+        return [END_ROW(job.id, job.status) for job in ended]
+
+    def rescue(self, _: Work | None, budget: int, _limit: int) -> list[Row]:
+        self._require_a_lease_of_beats()
+        before = [job.id for job in self.all(PROCESSING)]
+        self.model.rescue(budget, self.locked)
+        after = [self.job(job_id) for job_id in before if self.job(job_id).status != PROCESSING]
+        for job in after:
+            self.model.change(job.id, locked_by=None, error="crashed")
+            self.notify("ops_jobs", job.job_type)
+        return [END_ROW(job.id, job.status) for job in after]
+
+    def _require_a_lease_of_beats(self) -> None:
+        """Only a process that has beaten for a whole lease without a gap may rescue."""
+        lease, later = self.fate.settings.lease_seconds, self.loop.now
+        for at in reversed(self._beats_of.get(self.speaker, ())):
+            if later - at > lease / 2 + NEXT_TO_NOTHING:
+                break
+            if self.loop.now - at > lease - NEXT_TO_NOTHING:
+                return
+            later = at
+        self.complain(f"{self.speaker} rescues before it has renewed for a lease")
+
+    def beat(self, _: Work | None, who: str, _kind: str, status: str, *_more: Any) -> list[Row]:
+        self.beats[who] = str(status)
+        self._beats_of.setdefault(self.speaker, []).append(self.loop.now)
+        lapsed = any(job.until < self.model.now for job in self.all(PROCESSING))
+        return [BEAT_ROW(self.moment(), lapsed)]
+
+    def nothing(self, _: Work | None, *_args: Any) -> list[Row]:
+        return []
+
+    def effect(self, work: Work, _job_id: int, _token: int) -> list[Row]:
+        """A handler's own write."""
+        assert work is not None
+        return [VALUE_ROW(None)]
+
+    # --- transactions ---------------------------------------------------------------------------
+
+    def commit(self, work: Work) -> None:
+        writes = [] if work.failed else work.writes
+        self.undo(work)
+        for write in writes:
+            write()
+
+    def undo(self, work: Work) -> None:
+        """Forget its writes and let go of its locks."""
+        self.locked -= work.locks
+        self.locked_keys -= work.keys
+        work.locks, work.keys, work.writes = set(), set(), []
+
+
+def void(_: object) -> None:
+    """A write's answer is nobody's."""
