@@ -79,10 +79,10 @@ SELECT job_id AS id FROM drill.history h JOIN ops.jobs j ON j.id = h.job_id
 """
 _HELD = "SELECT id FROM ops.jobs WHERE status = 'processing'"
 _ATTEMPT_LOST = "SELECT id FROM ops.jobs WHERE status = 'completed' AND attempts <> 1"
-# $1 the crash budget
+# $1 the crash budget; a job that fails for another reason has none to use up
 _BUDGET = """
 SELECT id FROM ops.jobs
- WHERE CASE WHEN status = 'failed' THEN crashes <> $1 + 1
+ WHERE CASE WHEN status = 'failed' AND job_type = 'drill_poison' THEN crashes <> $1 + 1
                  OR jsonb_array_length(errors) < $1 + 1 ELSE crashes > $1 END
 """
 _CONNECTIONS = """
@@ -143,10 +143,11 @@ async def examine(
         asked.append(("no attempt is lost", _ATTEMPT_LOST, ()))
     if gone:
         asked.append(("no connection is left", _CONNECTIONS, ()))
-    return [await _ask(conn, *each) for each in asked]
+    return [await ask(conn, *each) for each in asked]
 
 
-async def _ask(conn: Connection, promise: str, sql: str, values: Iterable[Any]) -> Finding:
+async def ask(conn: Connection, promise: str, sql: str, values: Iterable[Any]) -> Finding:
+    """Whether a promise held; the query lists the ``id`` of each job that breaks it."""
     rows = await conn.fetch(sql, *values)
     ids = ", ".join(str(row["id"]) for row in rows[:5])
     return Finding(promise, not rows, f"{len(rows)} break it, such as {ids}" if rows else "")
