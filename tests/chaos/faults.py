@@ -154,8 +154,8 @@ async def pause(scene: Scene) -> None:
 
 
 async def silence(scene: Scene) -> None:
-    """The connections of one purpose fall silent, and nobody closes them."""
-    scene.between.silence(f"dragonfly {scene.rng.choice(KINDS)}")
+    """All connections fall silent at once and nobody closes them; new ones are served."""
+    scene.between.silence()
 
 
 Fault = Callable[[Scene], Awaitable[None]]

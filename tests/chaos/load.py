@@ -224,10 +224,18 @@ _UNBALANCED = """
 SELECT coalesce(due.id, done.id) AS id
   FROM (SELECT o.job_id AS id, o.amount FROM drill.orders o JOIN ops.jobs j ON j.id = o.job_id
          WHERE coalesce(j.payload ->> 'ends', 'completed') = 'completed'
-           AND j.job_type <> 'drill_return') AS due
+           AND j.status <> 'cancelled' AND j.job_type <> 'drill_return') AS due
   FULL JOIN (SELECT l.job_id AS id, sum(l.amount) AS amount FROM drill.ledger l
               GROUP BY l.job_id) AS done ON done.id = due.id
  WHERE due.amount IS DISTINCT FROM done.amount
+"""
+# whatever gave way to another job with its unique key, that one was carried out after it
+_GAVE_WAY_TO_NOBODY = """
+SELECT j.id FROM ops.jobs j
+ WHERE j.status = 'cancelled' AND NOT EXISTS (
+       SELECT FROM ops.jobs other
+        WHERE other.job_type = j.job_type AND other.unique_key = j.unique_key
+          AND other.status = 'completed' AND other.finished_at > j.finished_at)
 """
 _WRONG_ATTEMPTS = """
 SELECT id FROM ops.jobs
@@ -255,6 +263,7 @@ async def audit(conn: asyncpg.Connection, told: set[int]) -> list[Finding]:
         ("every job that was confirmed is there", _MISSING, (list(told),)),
         ("one job for each order, and no other", _NOT_ORDERED, ()),
         ("the ledger adds up to the orders", _UNBALANCED, ()),
+        ("a job gives way only to one that is carried out", _GAVE_WAY_TO_NOBODY, ()),
         ("no attempt is lost, and none is had twice", _WRONG_ATTEMPTS, ()),
         ("one job at a time of a concurrency key", _KEY_SHARED, ()),
     ]

@@ -92,8 +92,8 @@ async def is_well(conn: asyncpg.Connection, scene: Scene) -> bool:
 def plot(samples: Sequence[Sample], faults: Sequence[tuple[float, str]], title: str) -> str:
     """All of it over time."""
     purposes = sorted({name for each in samples for name in each.connections or ()})
-    connections = {"all": [(s.at, s.connections and s.connections.total()) for s in samples]} | {
-        name: [(s.at, s.connections and s.connections[name]) for s in samples] for name in purposes
+    connections = {"all": _connections(samples, *purposes)} | {
+        purpose: _connections(samples, purpose) for purpose in purposes
     }
     panels = [
         Panel("resident memory, MiB (a new process begins a new line)", _memory(samples)),
@@ -109,6 +109,13 @@ def plot(samples: Sequence[Sample], faults: Sequence[tuple[float, str]], title: 
         Panel("jobs ended a second", {"": _rates(samples)}),
     ]
     return timeline(title, samples[-1].at, panels, faults)
+
+
+def _connections(samples: Sequence[Sample], *purposes: str) -> list[tuple[float, float | None]]:
+    return [
+        (s.at, None if s.connections is None else sum(s.connections[each] for each in purposes))
+        for s in samples
+    ]
 
 
 def _memory(samples: Sequence[Sample]) -> dict[str, list[tuple[float, float | None]]]:

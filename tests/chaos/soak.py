@@ -98,15 +98,18 @@ async def soak(plan: Plan, folder: Path, rng: random.Random) -> Outcome:
 
 @asynccontextmanager
 async def _scene(folder: Path, rng: random.Random) -> AsyncIterator[Scene]:
-    async with own_server() as server, proxy(server.dsn) as between:
-        async with crew_on(between.dsn, folder) as team:
-            scene = Scene(server, between, team, rng)
-            async with scene.conn() as conn:
-                await history.prepare(conn)
-                await conn.execute(BOOKS)
-                scene.pair = [await scene.enter() for _ in range(PROCESSES)]
-                await team.ready(conn, *scene.pair)
-            yield scene
+    async with (
+        own_server() as server,
+        proxy(server.dsn) as between,
+        crew_on(between.dsn, folder) as team,
+    ):
+        scene = Scene(server, between, team, rng)
+        async with scene.conn() as conn:
+            await history.prepare(conn)
+            await conn.execute(BOOKS)
+            scene.pair = [await scene.enter() for _ in range(PROCESSES)]
+            await team.ready(conn, *scene.pair)
+        yield scene
 
 
 async def _watch(scene: Scene, plan: Plan, outcome: Outcome) -> None:
@@ -222,14 +225,25 @@ def report(outcome: Outcome) -> Iterator[str]:
             f"{len(times)} faults: well again after {times[len(times) // 2]:.1f} s (median), "
             f"{worst.recovery:.1f} s at worst ({worst.name})"
         )
-    first, last = outcome.samples[0], outcome.samples[-1]
-    for name, sample in (("first", first), ("last", last)):
-        yield f"memory {name}: " + ", ".join(f"{mib:.0f} MiB" for _, mib in sample.memory)
-    most = max(sample.connections.total() for sample in outcome.samples if sample.connections)
-    yield f"connections at most {most}, of {CONNECTIONS_MOST} that two processes may have"
+    yield from _used(outcome.samples)
     for finding in outcome.findings:
         yield f"  {'held' if finding.held else 'VIOLATED'}: {finding.promise} {finding.detail}"
     yield from (f"  VIOLATED: {wrong}" for wrong in outcome.wrongs)
+
+
+def _used(taken: Sequence[Sample]) -> Iterator[str]:
+    for name, sample in (("first", taken[0]), ("last", taken[-1])):
+        yield f"memory {name}: " + ", ".join(f"{mib:.0f} MiB" for _, mib in sample.memory)
+    lives: dict[int, list[tuple[float, float]]] = {}
+    for sample in taken:
+        for pid, mib in sample.memory:
+            lives.setdefault(pid, []).append((sample.at, mib))
+    longest = max(lives.values(), key=lambda life: life[-1][0] - life[0][0])
+    # its first samples may show it while it starts
+    (born, young), (died, old) = longest[min(2, len(longest) - 1)], longest[-1]
+    yield f"the longest life of a process, {died - born:.0f} s: {young:.0f} to {old:.0f} MiB"
+    most = max(sample.connections.total() for sample in taken if sample.connections)
+    yield f"connections at most {most}; {CONNECTIONS_MOST} for two processes, a deploy has three"
 
 
 def picture(outcome: Outcome, title: str) -> str:

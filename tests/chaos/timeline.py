@@ -14,7 +14,7 @@ PANEL, TOP, BOTTOM = 150, 118, 40
 GAP = 34
 LABELS_MOST = 16
 # readable on white and on black alike
-COLOURS = ("#2f81f7", "#e5534b", "#2da44e", "#c69026", "#a371f7", "#768390", "#db61a2")
+COLOURS = ("#2f81f7", "#e5534b", "#2da44e", "#c69026", "#a371f7", "#768390", "#db61a2", "#1b9aaa")
 STYLE = """<style>
   svg { background: #ffffff; color: #24292f; font: 11px sans-serif }
   text { fill: currentColor } .title { font-size: 13px; font-weight: bold }
@@ -48,7 +48,7 @@ def timeline(
     parts += [_fault(_x(at, seconds), name, height) for at, name in faults]
     for number, panel in enumerate(panels):
         parts += _panel(panel, TOP + number * (PANEL + GAP), seconds)
-    parts += _hours(seconds, height - BOTTOM + 16)
+    parts += _clock(seconds, height - BOTTOM + 16)
     return "\n".join([*parts, "</svg>\n"])
 
 
@@ -81,12 +81,17 @@ def _panel(panel: Panel, top: float, seconds: float) -> list[str]:
                 f"{_x(at, seconds):.1f},{top + PANEL * (1 - y / most):.1f}" for at, y in stretch
             )
             parts.append(f'<polyline points="{path}" stroke="{colour}"/>')
-        y = top + 10 + 15 * number
-        parts.append(
-            f'<rect x="{WIDTH - RIGHT + 12}" y="{y - 5}" width="12" height="3" fill="{colour}"/>'
-            f'<text x="{WIDTH - RIGHT + 30}" y="{y}">{escape(name)}</text>'
-        )
+        if name:
+            parts.append(_legend(name, colour, top + 10 + 15 * number))
     return parts
+
+
+def _legend(name: str, colour: str, y: float) -> str:
+    left = WIDTH - RIGHT + 12
+    return (
+        f'<rect x="{left}" y="{y - 5}" width="12" height="3" fill="{colour}"/>'
+        f'<text x="{left + 18}" y="{y}">{escape(name)}</text>'
+    )
 
 
 def _stretches(points: Points) -> list[list[tuple[float, float]]]:
@@ -100,7 +105,7 @@ def _stretches(points: Points) -> list[list[tuple[float, float]]]:
     return [run for run in runs if run]
 
 
-def _hours(seconds: float, y: float) -> list[str]:
+def _clock(seconds: float, y: float) -> list[str]:
     """The time below the last panel: minutes, or seconds where it is short."""
     unit, word = (60, "min") if seconds >= 300 else (1, "s")
     step = max(1, math.ceil(seconds / unit / LABELS_MOST))

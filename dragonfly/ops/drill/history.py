@@ -47,7 +47,13 @@ SELECT extract(epoch FROM max((each.error ->> 'at')::timestamptz) - $1)::float8
 """
 
 # each lists the jobs that break a promise, at most a handful of their ids, and how many there are
-_WRONG_END = "SELECT id FROM ops.jobs WHERE status <> coalesce(payload ->> 'ends', 'completed')"
+# a job that comes back while another one waits with its unique key gives way to that one
+_WRONG_END = """
+SELECT id FROM ops.jobs
+ WHERE status <> coalesce(payload ->> 'ends', 'completed')
+   AND NOT (status = 'cancelled' AND unique_key IS NOT NULL
+            AND coalesce(last_error, '') LIKE 'superseded: %')
+"""
 _WRONG_EFFECTS = """
 SELECT j.id
   FROM ops.jobs j LEFT JOIN drill.effects e ON e.job_id = j.id
