@@ -110,8 +110,12 @@ def main() -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="where the soak is drawn (SVG)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     asked = parser.parse_args()
+    if asked.soak is not None and not asked.soak > 0:
+        parser.error("--soak takes minutes, more than 0")
+    if asked.plot is not None and asked.soak is None:
+        parser.error("--plot draws a soak: say --soak MINUTES too")
     say(f"seed {asked.seed}")
-    if asked.soak:
+    if asked.soak is not None:
         return 0 if anyio.run(run_soak, asked.soak, asked.seed, asked.plot) else 1
     return 0 if anyio.run(run, LONG if asked.long else SHORT, asked.seed) else 1
 

@@ -13,7 +13,7 @@ import anyio
 import asyncpg
 
 from dragonfly.ops.drill import history
-from dragonfly.ops.drill.crew import until
+from dragonfly.ops.drill.crew import DrillBroken, until
 from dragonfly.ops.drill.history import Finding
 from dragonfly.postgres.failures import TROUBLE
 from tests.chaos import samples
@@ -88,8 +88,7 @@ async def soak(plan: Plan, folder: Path, rng: random.Random) -> Outcome:
             group.start_soon(_watch, scene, plan, outcome)
             await _strike(scene, plan, outcome)
             orders.enough()
-            async with scene.conn() as conn:
-                await until(conn, history.UNENDED, expected=0, seconds=DRAIN_SECONDS)
+            await _drain(scene)
             group.cancel_scope.cancel()
         outcome.refused = orders.refused
         await _close(scene, orders, outcome)
@@ -131,7 +130,7 @@ async def _strike(scene: Scene, plan: Plan, outcome: Outcome) -> None:
         if fault is None:
             break
         at = anyio.current_time()
-        await fault(scene)
+        await _play(scene, fault)
         over = anyio.current_time()
         recovery = await _recovery(scene, plan.calm, over)
         struck = Struck(at - began, fault.__name__.replace("_", " "), over - at, recovery)
@@ -142,6 +141,21 @@ async def _strike(scene: Scene, plan: Plan, outcome: Outcome) -> None:
         outcome.struck.append(struck)
         due = max(due + plan.every, anyio.current_time())
     await anyio.sleep_until(end)
+
+
+async def _play(scene: Scene, fault: Fault) -> None:
+    try:
+        await fault(scene)
+    except (DrillBroken, *TROUBLE) as error:
+        scene.wrongs.append(f"{fault.__name__} could not be played to its end: {error}")
+
+
+async def _drain(scene: Scene) -> None:
+    try:
+        async with scene.conn() as conn:
+            await until(conn, history.UNENDED, expected=0, seconds=DRAIN_SECONDS)
+    except (DrillBroken, *TROUBLE) as error:
+        scene.wrongs.append(f"the jobs did not come to an end: {error}")
 
 
 def _faults(plan: Plan, rng: random.Random) -> Iterator[Fault]:
