@@ -17,11 +17,12 @@ LABELS_MOST = 16
 COLOURS = ("#2f81f7", "#e5534b", "#2da44e", "#c69026", "#a371f7", "#768390", "#db61a2", "#1b9aaa")
 STYLE = """<style>
   svg { background: #ffffff; color: #24292f; font: 11px sans-serif }
-  text { fill: currentColor } .title { font-size: 13px; font-weight: bold }
+  text { fill: currentColor; stroke: #ffffff; stroke-width: 3px; paint-order: stroke } .title { font-size: 13px; font-weight: bold }
   .grid { stroke: #d8dee4 } .fault { stroke: #8c959f; stroke-dasharray: 2 3 }
   polyline { fill: none; stroke-width: 1.5; stroke-linejoin: round }
   @media (prefers-color-scheme: dark) {
-    svg { background: #0d1117; color: #d1d7e0 } .grid { stroke: #30363d } .fault { stroke: #656c76 }
+    svg { background: #0d1117; color: #d1d7e0 } text { stroke: #0d1117 }
+    .grid { stroke: #30363d } .fault { stroke: #656c76 }
   }
 </style>"""
 
