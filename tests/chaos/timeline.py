@@ -17,7 +17,8 @@ LABELS_MOST = 16
 COLOURS = ("#2f81f7", "#e5534b", "#2da44e", "#c69026", "#a371f7", "#768390", "#db61a2", "#1b9aaa")
 STYLE = """<style>
   svg { background: #ffffff; color: #24292f; font: 11px sans-serif }
-  text { fill: currentColor; stroke: #ffffff; stroke-width: 3px; paint-order: stroke } .title { font-size: 13px; font-weight: bold }
+  text { fill: currentColor; stroke: #ffffff; stroke-width: 3px; paint-order: stroke }
+  .title { font-size: 13px; font-weight: bold }
   .grid { stroke: #d8dee4 } .fault { stroke: #8c959f; stroke-dasharray: 2 3 }
   polyline { fill: none; stroke-width: 1.5; stroke-linejoin: round }
   @media (prefers-color-scheme: dark) {
