@@ -28,7 +28,7 @@ def line_chart(
     legend.
     """
     xs = sorted({x for points in lines.values() for x, _ in points})
-    top = _ceiling(max(y for points in lines.values() for _, y in points))
+    top = ceiling(max(y for points in lines.values() for _, y in points))
     parts = [
         _document(HEIGHT),
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
@@ -111,7 +111,7 @@ def _y(y: float, top: float) -> float:
     return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * y / top
 
 
-def _ceiling(value: float) -> float:
+def ceiling(value: float) -> float:
     """The next round number: 1, 2, 4 or 8 times a power of ten."""
     if value <= 0:
         return 1.0

@@ -145,9 +145,11 @@ async def proxy(dsn: str) -> AsyncIterator[Proxy]:
         tasks.add(task)
         try:
             # asyncio's own callback would report a cancelled task as an error
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            # and a server that is away has no socket: OSError
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 await between.serve(reader, writer)
         finally:
+            writer.close()
             tasks.discard(task)
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)

@@ -1,4 +1,7 @@
-"""Chaos in its long form: ``python -m tests.chaos --long``; ``--seed`` repeats a run."""
+"""Chaos in its long form: ``python -m tests.chaos --long``; ``--seed`` repeats a run.
+
+``--soak MINUTES`` is a steady mixed load with a fault every minute, and a plot of it.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import asyncpg
 
 from dragonfly.ops.drill import history
 from tests.chaos.runs import crew_on, held, kill_at_random, restart_at_random, say
+from tests.chaos.soak import Plan, picture, report, soak
 from tests.servers import own_server
 
 
@@ -85,13 +89,34 @@ async def run(size: Size, seed: int) -> bool:
     return well
 
 
+async def run_soak(minutes: float, seed: int, plot: Path | None) -> bool:
+    """The soak; whether every promise held."""
+    with tempfile.TemporaryDirectory(prefix="dragonfly-chaos-") as folder:
+        outcome = await soak(Plan(seconds=minutes * 60), Path(folder), random.Random(seed))
+    for line in report(outcome):
+        say(line)
+    if plot is not None:
+        title = f"{minutes:g} minutes with a fault every minute (seed {seed})"
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot.write_text(picture(outcome, title), encoding="utf-8")
+    return outcome.held
+
+
 def main() -> int:
     """0 if every promise held, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--long", action="store_true", help="20,000 jobs a run; half an hour")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="a fault every minute")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="where the soak is drawn (SVG)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     asked = parser.parse_args()
+    if asked.soak is not None and not asked.soak > 0:
+        parser.error("--soak takes minutes, more than 0")
+    if asked.plot is not None and asked.soak is None:
+        parser.error("--plot draws a soak: say --soak MINUTES too")
     say(f"seed {asked.seed}")
+    if asked.soak is not None:
+        return 0 if anyio.run(run_soak, asked.soak, asked.seed, asked.plot) else 1
     return 0 if anyio.run(run, LONG if asked.long else SHORT, asked.seed) else 1
 
 

@@ -25,13 +25,17 @@ from tests.roles import administrator
 from tests.servers import own_server
 from tests.support import until
 
-# a run in which all went well: a fenced job, one that returned, one that died above its budget
+# a run in which all went well: a fenced job, one that returned, one that died above its budget,
+# one that gave way to another with its unique key, one that failed and killed nobody
 _WELL = """
 INSERT INTO ops.jobs (id, job_type, status, payload, attempts, crashes, finished_at, errors)
 OVERRIDING SYSTEM VALUE VALUES
     (1, 'drill', 'completed', '{}', 1, 0, now(), NULL),
     (2, 'drill_return', 'completed', '{}', 1, 1, now(), '[{"error": "crashed"}]'),
-    (3, 'drill_poison', 'failed', '{"ends": "failed"}', 0, 2, now(), '[{}, {}]');
+    (3, 'drill_poison', 'failed', '{"ends": "failed"}', 0, 2, now(), '[{}, {}]'),
+    (4, 'drill', 'cancelled', '{}', 0, 0, now(), NULL),
+    (5, 'drill', 'failed', '{"ends": "failed"}', 1, 0, now(), '[{}]');
+UPDATE ops.jobs SET unique_key = 'a', last_error = 'superseded: another one waits' WHERE id = 4;
 INSERT INTO drill.effects (job_id, token) VALUES (1, 11);
 INSERT INTO drill.history (job_id, token, process, step) VALUES
     (1, 11, 'a', 'start'), (1, 11, 'a', 'effect'), (1, 11, 'a', 'end'),
@@ -52,6 +56,14 @@ BREAKS = {
     "a job ended otherwise": (
         "UPDATE ops.jobs SET status = 'cancelled' WHERE id = 2",
         {"every job ended as it should"},
+    ),
+    "a job that gave way to nobody": (
+        "UPDATE ops.jobs SET last_error = NULL WHERE id = 4",
+        {"every job ended as it should"},
+    ),
+    "an innocent failed for crashes": (
+        "UPDATE ops.jobs SET crashes = 2 WHERE id = 5",
+        {"crashes stay within their budget, with evidence"},
     ),
     "an effect twice": (
         "INSERT INTO drill.effects (job_id, token) VALUES (1, 11)",

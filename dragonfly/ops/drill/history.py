@@ -47,7 +47,13 @@ SELECT extract(epoch FROM max((each.error ->> 'at')::timestamptz) - $1)::float8
 """
 
 # each lists the jobs that break a promise, at most a handful of their ids, and how many there are
-_WRONG_END = "SELECT id FROM ops.jobs WHERE status <> coalesce(payload ->> 'ends', 'completed')"
+# a job that comes back while another one waits with its unique key gives way to that one
+_WRONG_END = """
+SELECT id FROM ops.jobs
+ WHERE status <> coalesce(payload ->> 'ends', 'completed')
+   AND NOT (status = 'cancelled' AND unique_key IS NOT NULL
+            AND coalesce(last_error, '') LIKE 'superseded: %')
+"""
 _WRONG_EFFECTS = """
 SELECT j.id
   FROM ops.jobs j LEFT JOIN drill.effects e ON e.job_id = j.id
@@ -79,10 +85,10 @@ SELECT job_id AS id FROM drill.history h JOIN ops.jobs j ON j.id = h.job_id
 """
 _HELD = "SELECT id FROM ops.jobs WHERE status = 'processing'"
 _ATTEMPT_LOST = "SELECT id FROM ops.jobs WHERE status = 'completed' AND attempts <> 1"
-# $1 the crash budget
+# $1 the crash budget; a job that fails for another reason has none to use up
 _BUDGET = """
 SELECT id FROM ops.jobs
- WHERE CASE WHEN status = 'failed' THEN crashes <> $1 + 1
+ WHERE CASE WHEN status = 'failed' AND job_type = 'drill_poison' THEN crashes <> $1 + 1
                  OR jsonb_array_length(errors) < $1 + 1 ELSE crashes > $1 END
 """
 _CONNECTIONS = """
@@ -143,10 +149,11 @@ async def examine(
         asked.append(("no attempt is lost", _ATTEMPT_LOST, ()))
     if gone:
         asked.append(("no connection is left", _CONNECTIONS, ()))
-    return [await _ask(conn, *each) for each in asked]
+    return [await ask(conn, *each) for each in asked]
 
 
-async def _ask(conn: Connection, promise: str, sql: str, values: Iterable[Any]) -> Finding:
+async def ask(conn: Connection, promise: str, sql: str, values: Iterable[Any]) -> Finding:
+    """Whether a promise held; the query lists the ``id`` of each job that breaks it."""
     rows = await conn.fetch(sql, *values)
     ids = ", ".join(str(row["id"]) for row in rows[:5])
     return Finding(promise, not rows, f"{len(rows)} break it, such as {ids}" if rows else "")
