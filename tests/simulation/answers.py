@@ -17,6 +17,7 @@ STATEMENTS: dict[str, Callable[..., list[Row]]] = {
     claiming.CLAIM: Server.claim,
     claiming.CLAIM_SUSPECT: Server.claim_suspect,
     claiming.UNCLAIM: Server.unclaim,
+    keyed.KEYED_WAIT: Server.keyed_wait,
     keyed.LOCK_KEYS: Server.lock_keys,
     keyed.LOCK_SUSPECT_KEY: Server.lock_suspect_key,
     keyed.CLAIM_KEYED: Server.claim_keyed,
@@ -35,5 +36,10 @@ STATEMENTS: dict[str, Callable[..., list[Row]]] = {
     INSERT_EFFECT: Server.effect,
     "SELECT": Server.nothing,
 }
-CLAIMS = frozenset({claiming.CLAIM_HEAD, claiming.CLAIM_BEHIND, claiming.CLAIM, keyed.LOCK_KEYS})
+CLAIMS = frozenset(
+    {
+        *(claiming.CLAIM_HEAD, claiming.CLAIM_BEHIND, claiming.CLAIM),
+        *(keyed.KEYED_WAIT, keyed.LOCK_KEYS),
+    }
+)
 FINISHES = frozenset({sql.COMPLETE, sql.COMPLETE_BATCH, sql.FINISH})

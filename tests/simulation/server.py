@@ -212,6 +212,9 @@ class Server:
         work.keys |= got
         return got
 
+    def keyed_wait(self, _: Work | None, types: list[str]) -> list[Row]:
+        return [VALUE_ROW(bool(self._waiting(types, keyed_too=True)))]
+
     def lock_keys(
         self, work: Work, types: list[str], keys_most: int, per_key: int, _behind: str
     ) -> list[Row]:
