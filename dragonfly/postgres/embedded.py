@@ -6,11 +6,12 @@ import json
 import subprocess
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
+import psutil
 
 from dragonfly.errors import ConfigurationError
 
@@ -30,7 +31,9 @@ def embedded_server(folder: Path, *, delete: bool = False) -> Iterator[str]:
     try:
         yield server.get_uri()
     finally:
-        server.cleanup()
+        # found running, and gone when it was to be ended: somebody else has stopped it
+        with suppress(psutil.NoSuchProcess):
+            server.cleanup()
 
 
 def _start(folder: Path, *, delete: bool) -> PostgresServer:
@@ -53,7 +56,5 @@ def _start(folder: Path, *, delete: bool) -> PostgresServer:
 
 def _forget_the_dead(handles: Path) -> None:
     """Strike killed processes off the list of users, or the last to leave would not stop it."""
-    import psutil
-
     if handles.exists() and (text := handles.read_text().strip()):
         handles.write_text(json.dumps([pid for pid in json.loads(text) if psutil.pid_exists(pid)]))
