@@ -118,7 +118,7 @@ MUTATIONS = (
     Mutation(
         "a drain that forgets what was claimed after a look in vain", "runtime/loop.py",
         "        self.process.quiet.pop(self.worker.name, None)", "        pass",
-        ("tests/simulation/test_simulation.py::test_a_seed_that_once_failed",),
+        ("tests/runtime/test_loop.py::test_a_drain_waits_for_what_was_claimed_after_a_look_in_vain",),
     ),
     Mutation(
         "pauses that start anew while the database is away", "runtime/health.py",

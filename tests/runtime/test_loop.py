@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import asyncpg
 import pytest
 
 from dragonfly import Cancel, Job, Reject, Retry, Snooze, Worker, enqueue, enqueue_many
 from dragonfly.events import JobFinished
-from tests.support import drain, running
+from dragonfly.job import Claim
+from dragonfly.runtime.acks import Acks
+from dragonfly.runtime.loop import WorkerLoop
+from dragonfly.runtime.process import Mode
+from tests.support import drain, running, supervisor
 
 Record = dict[str, object]
 
@@ -148,3 +154,20 @@ async def test_a_drain_follows_jobs_across_workers(dsn: str, conn: asyncpg.Conne
     assert [("completed", 10)] == [
         tuple(r) for r in await conn.fetch("SELECT status, count(*) FROM ops.jobs GROUP BY 1")
     ]
+
+
+async def test_a_drain_waits_for_what_was_claimed_after_a_look_in_vain(dsn: str) -> None:
+    """A worker that claims after it found nothing counts as busy again, whoever looks meanwhile."""
+    ours, other = Worker("ours"), Worker("other")
+    async with supervisor(dsn, ours, other, mode=Mode.DRAIN) as (boss, _):
+        process = boss.process
+        process.wakeups = {"ours": asyncio.Event(), "other": asyncio.Event()}
+        loop = WorkerLoop(
+            process, ours, 1, Acks(process.finishes), process.wakeups["ours"], lambda: None
+        )
+        process.quiet = {"ours": 0}  # looked in vain
+        loop._accept([Claim(1, "greet", "{}", 1, 8, 0, 7, None, None)])
+        process.quiet["other"] = 0  # and so has the other one now
+
+        assert not process.stop_if_drained(0)
+        assert not process.stop.claiming.is_set()

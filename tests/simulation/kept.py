@@ -10,7 +10,5 @@ KEPT: dict[int, str] = {
     118: "a claim that travelled while a circuit opened brought jobs of its type, and they started",
     128: "the same with a circuit that opens among the first jobs",
     29: "a job that needed no database made the pauses of an absent one start again at a second",
-    20811: "a drain cut off what a worker had claimed after a look in vain, once the other worker "
-    "had looked in vain as well",
     139: "the same, in a database that is away again and again",
 }
