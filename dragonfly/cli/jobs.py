@@ -109,7 +109,7 @@ def why(job_id: int, as_json: bool) -> None:
 @_reason_option
 @_json_option
 def cancel(job_id: int, reason: str, as_json: bool) -> None:
-    """Cancel a job that waits or runs; one that runs is stopped at its worker's next heartbeat."""
+    """Cancel a job that waits or runs; one that runs is stopped within a heartbeat."""
     _act(
         job_id,
         lambda conn: interventions.cancel(conn, job_id, deed(reason)),

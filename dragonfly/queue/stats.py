@@ -91,13 +91,10 @@ class Flow:
     blurred: tuple[str, ...]
 
 
-def _pending(claimable: str, name: str) -> str:
-    """The claimable jobs that wait, by type and priority, as CTEs of which ``name`` is the last.
+def _ladder(claimable: str, name: str) -> str:
+    """The job types and the priorities that exist among claimable jobs, an index probe each.
 
-    types and ladder: the job types and priorities that exist, an index probe each; a volatile bound
-    on run_at serves as an index bound only below an equal priority. ORDER BY run_at: for so many
-    rows the planner would else take a pass through the table for cheap. frontier: of jobs neither
-    retried nor scheduled ahead, whose ids follow the order of claims.
+    A volatile bound on run_at serves as an index bound only below an equal priority.
     """
     return f"""{name}_types (job_type, n) AS (
     (SELECT j.job_type, 1 FROM ops.jobs j
@@ -121,7 +118,17 @@ def _pending(claimable: str, name: str) -> str:
                AND j.priority < ladder.priority
              ORDER BY j.priority DESC LIMIT 1)
       FROM {name}_ladder AS ladder WHERE ladder.priority IS NOT NULL
-), {name} AS (
+)"""  # noqa: S608 - made of constants
+
+
+def _pending(claimable: str, name: str) -> str:
+    """The claimable jobs that wait, by type and priority, as CTEs of which ``name`` is the last.
+
+    ORDER BY run_at: for so many rows the planner would else take a pass through the table for
+    cheap. frontier: of jobs neither retried nor scheduled ahead, whose ids follow the order of
+    claims.
+    """
+    return f"""{_ladder(claimable, name)}, {name} AS (
     SELECT ladder.job_type, ladder.priority, due.count AS due, later.count AS scheduled,
            0 AS processing, due.oldest, next.frontier
       FROM {name}_ladder AS ladder CROSS JOIN LATERAL (

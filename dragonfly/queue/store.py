@@ -78,20 +78,10 @@ async def enqueue(
     """
     require_choice(on_conflict)
     require_zone(run_at, due_at)
-    correlation_id, parent_id = descent(parent, correlation_id, parent_id)
+    options = (run_at, priority, unique_key, concurrency_key, max_attempts, due_at)
+    origin = descent(parent, correlation_id, parent_id)
     job_id: int = await conn.fetchval(
-        sql.ENQUEUE,
-        job_type,
-        payload_json(payload),
-        run_at,
-        priority,
-        unique_key,
-        concurrency_key,
-        max_attempts,
-        due_at,
-        correlation_id,
-        parent_id,
-        on_conflict,
+        sql.ENQUEUE, job_type, payload_json(payload), *options, *origin, on_conflict
     )
     return job_id
 
