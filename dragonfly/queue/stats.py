@@ -198,7 +198,7 @@ SELECT min(newest.id)
 #   were, and what ended since those did.
 _FLOW = """
 WITH clock AS MATERIALIZED (
-    SELECT clock_timestamp() AS now, clock_timestamp() - make_interval(secs => $1) AS start
+    SELECT now, now - make_interval(secs => $1) AS start FROM clock_timestamp() AS now
 ), newest AS MATERIALIZED (
     SELECT '' AS walk, row_number() OVER (ORDER BY j.id DESC) AS place,
            j.id, j.job_type, j.status, j.created_at, j.run_at, j.finished_at,

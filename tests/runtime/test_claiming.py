@@ -276,6 +276,7 @@ async def test_a_job_claimed_anew_during_a_heartbeat_is_kept(
             renewed.set()
             return found
 
+        await until(conn, "SELECT count(*) FROM ops.worker_heartbeats", expected=1)
         before = await conn.fetchval("SELECT last_heartbeat_at FROM ops.worker_heartbeats")
         monkeypatch.setattr(store, "renew", renew_late)
         boss._pulses["slow"].nudge()

@@ -207,6 +207,7 @@ async def test_what_follows_complete_may_take_its_time(dsn: str, conn: asyncpg.C
     newest = "SELECT max(last_heartbeat_at) FROM ops.worker_heartbeats"
     async with running(dsn, worker) as (_, seen):
         await until(conn, "SELECT status FROM ops.jobs", expected="completed")
+        await until(conn, f"SELECT ({newest}) IS NOT NULL")
         for _ in range(3):
             before = await conn.fetchval(newest)
             await until(conn, f"SELECT ({newest}) > $1", before)
