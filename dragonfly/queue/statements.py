@@ -148,9 +148,11 @@ SELECT id, status FROM ops.jobs
  WHERE id = ANY ($1) AND lock_token IS NULL AND locked_by = ANY ($2)
 """
 
-# $1 crash budget, $2 at most. Of a process that died holding a suspect only the suspect is charged:
-# it comes back only when nothing else of its process is left, or its neighbours, which may lapse
-# later, would be charged for it. If the process lives after all, it waits one lease and no more.
+# $1 crash budget, $2 at most, $3 not after: a process held up since its heartbeat may find locks
+# lapsed whose holders were held up just like it.
+# Of a process that died holding a suspect only the suspect is charged: it comes back only when
+# nothing else of its process is left, or its neighbours, which may lapse later, would be charged
+# for it. If the process lives after all, it waits one lease and no more.
 # id + 0: before a LIMIT the planner would rather walk the primary key past every job there is;
 # ANY (ARRAY …): it takes a third of what is held for lapsed, and would read the table for so many.
 # Clearing locked_by keeps the late holder from taking this end of the job for its own.
@@ -161,11 +163,13 @@ WITH ordinary AS (
            split_part(j.locked_by, '@', 2) AS process
       FROM ops.jobs j
      WHERE j.status = 'processing' AND j.crashes = 0 AND j.locked_until < (SELECT clock_timestamp())
+       AND (SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')
      ORDER BY j.id + 0 LIMIT $2 FOR UPDATE SKIP LOCKED
 ), suspects AS (
     SELECT j.id, j.job_type, j.unique_key, j.crashes, j.locked_by
       FROM ops.jobs j
      WHERE j.status = 'processing' AND j.crashes > 0 AND j.locked_until < (SELECT clock_timestamp())
+       AND (SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')
        AND (j.locked_until + (j.locked_until - j.locked_at) < (SELECT clock_timestamp())
             OR NOT EXISTS (
                 SELECT FROM ops.jobs neighbour

@@ -228,9 +228,14 @@ async def lost(conn: Connection, held: Sequence[tuple[int, int]]) -> set[int]:
     return {job_id for job_id, token in held if tokens.get(job_id) != token}
 
 
-async def rescue(conn: Connection, crash_budget: int, limit: int = 1000) -> Rescued:
-    """Bring back jobs whose lease ran out; above the crash budget they are failed."""
-    rows = await conn.fetch(sql.RESCUE, crash_budget, limit)
+async def rescue(
+    conn: Connection, crash_budget: int, limit: int = 1000, *, not_after: datetime | None = None
+) -> Rescued:
+    """Bring back jobs whose lease ran out; above the crash budget they are failed.
+
+    If PostgreSQL gets to it at ``not_after`` or later by its own clock, nothing is brought back.
+    """
+    rows = await conn.fetch(sql.RESCUE, crash_budget, limit, not_after)
     return Rescued(
         tuple(row["id"] for row in rows if row["status"] == "pending"),
         tuple(row["id"] for row in rows if row["status"] != "pending"),

@@ -145,12 +145,13 @@ class Rescuer:
         if now - self._since < lease:
             return
         if beat.lapsed:
-            await self._rescue(conn)
+            await self._rescue(conn, now + lease / 2)
         if self._pruned is None or now - self._pruned > PRUNE_EVERY:
             self._pruned = now
             await heartbeats.prune(conn)
 
-    async def _rescue(self, conn: Connection) -> None:
-        rescued = await store.rescue(conn, self._process.settings.crash_budget)
+    async def _rescue(self, conn: Connection, not_after: datetime) -> None:
+        budget = self._process.settings.crash_budget
+        rescued = await store.rescue(conn, budget, not_after=not_after)
         if rescued.returned or rescued.failed:
             self._process.events.emit(JobsRescued(rescued.returned, rescued.failed))

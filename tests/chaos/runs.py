@@ -126,7 +126,10 @@ async def all_done(conn: asyncpg.Connection, *, seconds: float = 120) -> None:
 
 async def beats(conn: asyncpg.Connection, member: Member, number: int) -> None:
     """Wait until this process has sent so many more heartbeats."""
-    newest = "SELECT last_heartbeat_at FROM ops.worker_heartbeats WHERE pid = $1"
+    newest = (
+        "SELECT coalesce(max(last_heartbeat_at), '-infinity') "
+        "FROM ops.worker_heartbeats WHERE pid = $1"
+    )
     for _ in range(number):
         before = await conn.fetchval(newest, member.pid)
         await until(conn, f"SELECT ({newest}) > $2", member.pid, before, seconds=20)

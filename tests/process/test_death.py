@@ -48,7 +48,7 @@ async def test_jobs_of_a_killed_process_are_rescued(traced: str, conn: asyncpg.C
 
 async def beats(conn: asyncpg.Connection, number: int) -> None:
     """Wait until the newest worker has sent this many heartbeats."""
-    newest = "SELECT max(last_heartbeat_at) FROM ops.worker_heartbeats"
+    newest = "SELECT coalesce(max(last_heartbeat_at), '-infinity') FROM ops.worker_heartbeats"
     for _ in range(number):
         before = await conn.fetchval(newest)
         await until(conn, f"SELECT ({newest}) > $1", before)

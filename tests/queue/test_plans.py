@@ -109,7 +109,7 @@ CASES: dict[str, tuple[str, str, int]] = {
     "complete 200 of a claim": (sql.COMPLETE_BATCH, "{ids}::text, 7", 7_000),
     "finish 200": (sql.FINISH, FINISH_ARGUMENTS, 7_000),
     "renew 200": (sql.RENEW, "{ids}, {tokens}, 60", 7_000),
-    "rescue 200": (sql.RESCUE, "3, 1000", 7_000),
+    "rescue 200": (sql.RESCUE, "3, 1000, NULL", 7_000),
 }
 # as EXPLAIN writes it: j.id, j_1.id, (j.id + 0)
 SORTED_BY_ID = re.compile(r"^\(*j(_\d+)?\.id( \+ 0\)+)?$")

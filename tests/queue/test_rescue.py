@@ -38,6 +38,18 @@ async def test_a_lease_that_runs_is_left_alone(conn: asyncpg.Connection) -> None
     assert {alive: "processing", dead: "pending"} == await statuses(conn)
 
 
+async def test_a_rescue_that_comes_late_rescues_nothing(conn: asyncpg.Connection) -> None:
+    """Held up since its heartbeat, a process knows of nobody whether he renewed meanwhile."""
+    lapsed = {await put(conn, "lapsed"), await put(conn, "lapsed", crashes=1)}
+    now = await conn.fetchval("SELECT clock_timestamp()")
+
+    late = await store.rescue(conn, 3, not_after=now)
+    in_time = await store.rescue(conn, 3, not_after=now + timedelta(minutes=1))
+
+    assert ((), ()) == (late.returned, late.failed)
+    assert lapsed == {*in_time.returned}
+
+
 async def test_the_crash_budget(conn: asyncpg.Connection) -> None:
     """A budget of 2 forgives two crashes; the third fails the job, with the attempts untouched."""
     job_id = await put(conn)

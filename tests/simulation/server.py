@@ -256,7 +256,11 @@ class Server:
         ready = sorted(ready, key=lambda job: job.place)[:limit]
         work.locks |= {job.id for job in ready}
         self.locked |= work.locks
-        work.writes.append(lambda: void(self._take(ready, who, lease, token)))
+
+        def take() -> None:
+            self._take(ready, who, lease, token)
+
+        work.writes.append(take)
         shown = [replace(self.job(j.id), attempts=j.attempts + 1, token=token) for j in ready]
         return [self._claimed(job) for job in shown]
 
@@ -346,7 +350,9 @@ class Server:
         ended = [job for job in mine if job.token is None and job.locked_by in holders]
         return [END_ROW(job.id, job.status) for job in ended]
 
-    def rescue(self, _: Work | None, budget: int, _limit: int) -> list[Row]:
+    def rescue(self, _: Work | None, budget: int, _limit: int, not_after: datetime) -> list[Row]:
+        if self.moment() >= not_after:
+            return []
         self._require_a_lease_of_beats()
         before = [job.id for job in self.all(PROCESSING)]
         self.model.rescue(budget, self.locked)
@@ -394,7 +400,3 @@ class Server:
         self.locked -= work.locks
         self.locked_keys -= work.keys
         work.locks, work.keys, work.writes = set(), set(), []
-
-
-def void(_: object) -> None:
-    """A write's answer is nobody's."""

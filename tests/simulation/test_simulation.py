@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -77,7 +78,7 @@ def _charge(claim: Any) -> Any:
 
 async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
     if beat.lapsed:
-        await self._rescue(conn)
+        await self._rescue(conn, beat.at + timedelta(hours=1))
 
 
 @pytest.mark.parametrize(
