@@ -65,5 +65,5 @@ class Work:
 
     locks: set[int] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
-    writes: list[Callable[[], None]] = field(default_factory=list)
+    writes: list[Callable[[], object]] = field(default_factory=list)
     failed: bool = False

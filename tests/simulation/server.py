@@ -256,11 +256,7 @@ class Server:
         ready = sorted(ready, key=lambda job: job.place)[:limit]
         work.locks |= {job.id for job in ready}
         self.locked |= work.locks
-
-        def take() -> None:
-            self._take(ready, who, lease, token)
-
-        work.writes.append(take)
+        work.writes.append(lambda: self._take(ready, who, lease, token))
         shown = [replace(self.job(j.id), attempts=j.attempts + 1, token=token) for j in ready]
         return [self._claimed(job) for job in shown]
 
