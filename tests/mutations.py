@@ -53,6 +53,12 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "a rescue long after its heartbeat", _STATEMENTS,
+        "(SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')",
+        "$3::timestamptz IS NOT DISTINCT FROM $3",
+        ("tests/queue/test_rescue.py::test_a_rescue_that_comes_late_rescues_nothing",),
+    ),
+    Mutation(
         "a completion without its token", _STATEMENTS,
         "ON j.id = done.id AND j.lock_token = done.token", "ON j.id = done.id",
         (f"{_FENCING}::test_the_late_holder_writes_nothing",),

@@ -40,7 +40,8 @@ async def test_a_lease_that_runs_is_left_alone(conn: asyncpg.Connection) -> None
 
 async def test_a_rescue_that_comes_late_rescues_nothing(conn: asyncpg.Connection) -> None:
     """Held up since its heartbeat, a process knows of nobody whether he renewed meanwhile."""
-    lapsed = {await put(conn, "lapsed"), await put(conn, "lapsed", crashes=1)}
+    alone = {"locked_by": "w@elsewhere:1:0/1", "crashes": 1}
+    lapsed = {await put(conn, "lapsed"), await put(conn, "lapsed", **alone)}
     now = await conn.fetchval("SELECT clock_timestamp()")
 
     late = await store.rescue(conn, 3, not_after=now)
