@@ -29,7 +29,8 @@ UPDATE ops.jobs SET status = 'processing', locked_by = 'bare', lock_token = {TOK
        locked_at = now(), locked_until = now() + interval '1 minute', attempts = attempts + 1
  WHERE id = ANY (ARRAY (
        SELECT id FROM ops.jobs
-        WHERE job_type = $1 AND status = 'pending' AND crashes = 0 AND run_at <= now()
+        WHERE job_type = $1 AND status = 'pending' AND crashes = 0 AND concurrency_key IS NULL
+          AND run_at <= now()
         ORDER BY priority DESC, run_at, id LIMIT $2 FOR UPDATE SKIP LOCKED))
 RETURNING id, payload
 """
@@ -45,7 +46,8 @@ UPDATE ops.jobs SET status = 'completed', finished_at = now(),
 """
 NEXT_DUE = """
 SELECT extract(epoch FROM min(run_at) - clock_timestamp())::float8 FROM ops.jobs
- WHERE job_type = $1 AND status = 'pending' AND crashes = 0 AND priority = 0
+ WHERE job_type = $1 AND status = 'pending' AND crashes = 0 AND concurrency_key IS NULL
+   AND priority = 0
 """
 
 

@@ -22,6 +22,8 @@ WAL = Metric("W2 write-ahead log a job, bytes", "{:,.0f}")
 UNTOUCHED = Metric("W2D drain, nothing tuned, jobs/s", "{:,.0f}", more_is_better=True)
 TRANSACTIONS = Metric("W2T drain, a transaction each, jobs/s", "{:,.0f}", more_is_better=True)
 TWO = Metric("W3 drain, two processes, jobs/s", "{:,.0f}", more_is_better=True)
+TWO_WORKERS = Metric("W3 workers' processor time a job, µs", "{:.1f}")
+TWO_SERVER = Metric("W3 server's processor time a job, µs", "{:.1f}")
 SHARE = Metric("W3 share of who did less, %", "{:.0f}", more_is_better=True)
 
 REPORTS = 100
@@ -171,4 +173,6 @@ async def w3_two(bench: Bench, peer: Peer) -> None:
     jobs = 2 * bench.sizes.jobs // peer.slow
     drained = await drain(bench, peer, jobs, processes=2)
     bench.figures.add(TWO, peer.name, drained.rate)
+    bench.figures.add(TWO_WORKERS, peer.name, drained.worker_us)
+    bench.figures.add(TWO_SERVER, peer.name, drained.server_us)
     bench.figures.add(SHARE, peer.name, 100 * min(drained.shares))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -142,7 +143,7 @@ class Claims:
             self._process.keyed.pop(token, None)
 
     def _suspects_overdue(self) -> bool:
-        """A busy queue must not starve the suspects: look for one at each heartbeat at least."""
+        """A busy queue must not starve suspects: each leads to the next, a heartbeat to one."""
         return (
             not self._process.suspects
             and time.monotonic() - self._suspects_seen_at > self._process.settings.heartbeat_seconds
@@ -161,6 +162,7 @@ class Claims:
         if suspect is None:
             self._forget([token])
             return []
+        self._suspects_seen_at = -math.inf  # there may be more: look as soon as this one has ended
         return [suspect]
 
     async def _keyed_turn(self, conn: Connection, job_types: Sequence[str]) -> bool:

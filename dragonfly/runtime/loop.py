@@ -31,7 +31,7 @@ from dragonfly.runtime.slots import Deadlines, Interruption, Slot
 from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
-ACK_BACKLOG_MOST = 4000
+ACK_BACKLOG_MOST = 8000
 # Handlers that never wait give way to nobody: after so many jobs of all slots together (each slot
 # has its share) claims and flushes get their turn (benchmark W2).
 JOBS_A_TURN = 128
@@ -232,6 +232,7 @@ class WorkerLoop:
         self._idle.clear()
         self.process.quiet.pop(self.worker.name, None)  # a drain waits for these again
         self.ledger.accept(claims)
+        self._pace.took(claims)
         if self._is_ending() or self.health.pause_left():
             self.ledger.give_back()
         self._arrived.set()

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from dragonfly.job import Claim
+
 AHEAD_SECONDS = 0.1
-AHEAD_MOST = 1000
+# fewer and larger statements: 4000 cost a tenth less processor time than 2000 (benchmark W3)
+AHEAD_MOST = 4000
+# what large payloads may take of the memory, all jobs ahead together
+AHEAD_LETTERS = 16_000_000
 
 
 class Pace:
-    """Learns run times: quickly that jobs are slow, slowly that they are fast."""
+    """Learns run times and sizes: quickly that jobs are slow or large, slowly that they are not."""
 
-    __slots__ = ("_mean", "_slots")
+    __slots__ = ("_letters", "_mean", "_slots")
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._mean: float | None = None
+        self._letters = 1.0
+
+    def took(self, claims: Sequence[Claim]) -> None:
+        """Take note of how large these payloads are."""
+        mean = sum([len(claim.payload) for claim in claims]) / len(claims)
+        rise = mean - self._letters
+        self._letters += rise if rise > 0 else rise / 4
 
     def ran(self, seconds: float) -> None:
         """Take note of how long a job ran."""
@@ -32,4 +46,5 @@ class Pace:
         """Jobs that are likely to start within a tenth of a second; 0 until something is known."""
         if self._mean is None:
             return 0
-        return min(AHEAD_MOST, int(self._slots * AHEAD_SECONDS / max(self._mean, 1e-6)))
+        soon = int(self._slots * AHEAD_SECONDS / max(self._mean, 1e-6))
+        return min(AHEAD_MOST, int(AHEAD_LETTERS / max(self._letters, 1.0)), soon)

@@ -90,3 +90,17 @@ async def test_an_idle_look_is_one_statement(
 
     assert ["claim"] == asked
     assert time.monotonic() - claims._suspects_seen_at < 5
+
+
+async def test_one_suspect_leads_to_the_next(conn: asyncpg.Connection, claims: Claims) -> None:
+    """In a busy queue suspects follow each other as soon as the one before has ended."""
+    suspects = [await put(conn), await put(conn)]
+    await conn.execute("UPDATE ops.jobs SET crashes = 1")
+    ordinary = [await put(conn) for _ in range(4)]
+    claims._suspects_seen_at -= 2 * claims._process.settings.heartbeat_seconds
+
+    assert [suspects[0], ordinary[0]] == await take(claims, 2)
+    assert ordinary[1:3] == await take(claims, 2)
+    claims._process.suspects.clear()  # as its end does
+
+    assert [suspects[1], ordinary[3]] == await take(claims, 2)
