@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -17,7 +18,6 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
-from dragonfly.postgres.failures import TROUBLE
 from dragonfly.postgres.transactions import COMMIT_SECONDS, answering, transaction
 from dragonfly.queue import store
 from dragonfly.redaction import storable, without_credentials
@@ -25,11 +25,10 @@ from dragonfly.runtime.process import JOB_SESSION, STATEMENT_SECONDS, Process
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
-    from asyncpg import Connection, Pool
+    from asyncpg import Connection
 
 Lend = Callable[[], AbstractAsyncContextManager["Connection"]]
 PROGRESS_LETTERS = 500
-RELEASE_SECONDS = 5.0
 _SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
@@ -42,7 +41,7 @@ class WorkerDesk:
     def __init__(
         self, lend: Lend, resources: Any, slots: int, set_local: Mapping[str, str] | None = None
     ) -> None:
-        self._connection = lend
+        self._lend = lend
         self._resources = resources
         self._threads = anyio.CapacityLimiter(slots)
         self._set_local = set_local or {}
@@ -52,7 +51,7 @@ class WorkerDesk:
         """The desk of a worker of this process: it lends from the pool."""
         # where sessions are our own, the pool has set it for good
         set_local = {} if process.database.keeps_sessions else JOB_SESSION
-        return cls(lambda: _from(process.pool), resources, slots, set_local)
+        return cls(process.lender.lend, resources, slots, set_local)
 
     def open(self, handler: Handler, claim: Claim) -> Job[Any]:
         """The job as its handler sees it; Reject for a payload that does not fit."""
@@ -69,24 +68,8 @@ class WorkerDesk:
             raise error
         return result
 
-    @asynccontextmanager
-    async def transaction(self, job: Job[Any]) -> AsyncIterator[Connection]:
-        """Fenced at its end: taking the row first would block its own renewal and cancel."""
-        if job.connection is not None:
-            raise JobMisuse("job.transaction() is already open; use its connection.")
-        if job.finished:
-            raise JobMisuse("the job is finished; its handler has nothing left to write.")
-        async with self._connection() as conn:
-            async with transaction(conn, fence=lambda: _finish_or_fence(conn, job)):
-                for name, value in self._set_local.items():
-                    with answering(conn, STATEMENT_SECONDS):
-                        await conn.execute(_SET_LOCAL, name, value)
-                job.connection, job.completion = conn, None
-                try:
-                    yield conn
-                finally:
-                    job.connection = None
-            job.finished = job.completion is not None
+    def transaction(self, job: Job[Any]) -> JobTransaction:
+        return JobTransaction(job, self._lend, self._set_local)
 
     async def progress(self, job: Job[Any], percent: float, sentence: str) -> None:
         # the author's own words: counts stay in them, what opens a door does not
@@ -104,31 +87,73 @@ class WorkerDesk:
             with answering(job.connection, COMMIT_SECONDS):
                 ours = await write(job.connection)
         else:
-            async with self._connection() as conn:
+            async with self._lend() as conn:
                 with answering(conn, COMMIT_SECONDS):
                     ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
 
 
-@asynccontextmanager
-async def _from(pool: Pool) -> AsyncIterator[Connection]:
-    try:
-        proxy = await pool.acquire()
-    except OSError as error:
-        # a name, a socket or an answer that is missing: the database is away, no handler's bug
-        raise ConnectionRefusedError(f"no connection: {type(error).__name__}") from error
-    try:
-        # the proxy answers to every method of a connection, and ends with the loan
-        yield (conn := cast("Connection", proxy))
-    except asyncpg.InterfaceError as error:
-        if _is_lost(conn):
-            raise ConnectionResetError("the connection was lost while it was lent") from error
-        raise
-    finally:
-        # what it was cancelled in may never be answered; then the pool drops the connection
-        with suppress(*TROUBLE):
-            await pool.release(proxy, timeout=RELEASE_SECONDS)
+class JobTransaction:
+    """A transaction of a job: lent for it, and fenced at its end.
+
+    Taking the job's row first would block its own renewal and cancel.
+    """
+
+    __slots__ = ("_job", "_lend", "_loan", "_set_local", "_work")
+
+    def __init__(self, job: Job[Any], lend: Lend, set_local: Mapping[str, str]) -> None:
+        self._job = job
+        self._lend = lend
+        self._set_local = set_local
+
+    async def __aenter__(self) -> Connection:
+        job = self._job
+        if job.connection is not None:
+            raise JobMisuse("job.transaction() is already open; use its connection.")
+        if job.finished:
+            raise JobMisuse("the job is finished; its handler has nothing left to write.")
+        self._loan = self._lend()
+        conn = await self._loan.__aenter__()
+        try:
+            self._work = transaction(conn, fence=lambda: _finish_or_fence(conn, job))
+            await self._begin(conn)
+        except BaseException as error:
+            await self._loan.__aexit__(type(error), error, error.__traceback__)
+            raise
+        job.connection, job.completion = conn, None
+        return conn
+
+    async def _begin(self, conn: Connection) -> None:
+        try:
+            await self._work.__aenter__()
+        except asyncpg.InterfaceError as error:
+            # nothing was done with it yet: what is wrong with it is an earlier borrower's
+            raise ConnectionResetError("the connection that was lent is unusable") from error
+        try:
+            for name, value in self._set_local.items():
+                with answering(conn, STATEMENT_SECONDS):
+                    await conn.execute(_SET_LOCAL, name, value)
+        except BaseException as error:
+            await self._work.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        job = self._job
+        job.connection = None
+        try:
+            await self._work.__aexit__(kind, error, trace)
+        except BaseException as failure:
+            await self._loan.__aexit__(type(failure), failure, failure.__traceback__)
+            raise
+        await self._loan.__aexit__(kind, error, trace)
+        if error is None:
+            job.finished = job.completion is not None
 
 
 def _returned_or_raised(
@@ -139,13 +164,6 @@ def _returned_or_raised(
         return function(job), None
     except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
         return None, error
-
-
-def _is_lost(conn: Connection) -> bool:
-    try:
-        return conn.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken a dead connection out of its proxy
-        return True
 
 
 async def _finish_or_fence(conn: Connection, job: Job[Any]) -> None:

@@ -165,6 +165,7 @@ class WorkerLoop:
             self._once_done = True
         elif self.process.mode is Mode.DRAIN and self._is_drained(began):
             return
+        await self.process.lender.give_back()  # an idle process needs no connection at hand
         await self._wait(self._sleep_seconds(claimed))
 
     def _sleep_seconds(self, claimed: Claimed) -> float:

@@ -19,12 +19,13 @@ import psutil
 from dragonfly.events import Events
 from dragonfly.job import Claim
 from dragonfly.postgres.database import Database
+from dragonfly.postgres.lending import Lender
 from dragonfly.postgres.line import Line
 from dragonfly.runtime.logins import Logins
 from dragonfly.settings import Settings
 
 if TYPE_CHECKING:
-    from asyncpg import Connection, Pool
+    from asyncpg import Connection
 
 # every internal statement is bounded: a half-open socket raises nothing by itself
 STATEMENT_SECONDS = 10.0
@@ -65,7 +66,7 @@ class Process:
 
     settings: Settings
     database: Database
-    pool: Pool
+    lender: Lender
     claims: Line
     finishes: Line
     heartbeats: Line
@@ -151,10 +152,12 @@ async def open_process(
     claims, finishes = line("claim", STATEMENT_SECONDS), line("finish", STATEMENT_SECONDS)
     heartbeats = line("heartbeat", patience)
     async with database.pool(settings.pool_size, log_in, JOB_SESSION) as pool:
+        lender = Lender(pool)
         try:
             yield Process(
-                settings, database, pool, claims, finishes, heartbeats, logins, events, mode
+                settings, database, lender, claims, finishes, heartbeats, logins, events, mode
             )
         finally:
             for each in (claims, finishes, heartbeats):
                 await each.aclose()
+            await lender.give_back()
