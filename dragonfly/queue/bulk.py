@@ -135,7 +135,8 @@ async def _copy(
     conn: Connection, like: NewJob, payloads: Sequence[str], limits: Sequence[str | None]
 ) -> list[int]:
     """COPY writes pages where INSERT writes rows (benchmark W1); ids are drawn before."""
-    ids: list[int] = await conn.fetchval(sql.DRAW_IDS, len(payloads))
+    draw = sql.DRAW_IDS if conn.is_in_transaction() else sql.DRAW_IDS_ALONE
+    ids: list[int] = await conn.fetchval(draw, len(payloads))
     shared = {name: getattr(like, name) for name in _SHARED}
     # where nothing is given the table's default holds
     given = {name: value for name, value in shared.items() if value is not None}

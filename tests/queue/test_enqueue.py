@@ -300,6 +300,19 @@ async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.C
     assert bulk.COPY_ROWS == await conn.fetchval("SELECT count(*) FROM ops.jobs")
 
 
+async def test_copied_jobs_are_as_durable_as_their_commit(conn: asyncpg.Connection) -> None:
+    """The caller's transaction and its session wait for the disk as before; only the draw does not."""
+    payloads: list[dict[str, int]] = [{}] * bulk.COPY_ROWS
+    shown = []
+    await enqueue_many(conn, "greet", payloads)
+    shown.append(await conn.fetchval("SHOW synchronous_commit"))
+    async with conn.transaction():
+        await enqueue_many(conn, "greet", payloads)
+        shown.append(await conn.fetchval("SHOW synchronous_commit"))
+
+    assert ["on", "on"] == shown
+
+
 async def test_payloads_may_hold_what_pydantic_writes(conn: asyncpg.Connection) -> None:
     """Dates, UUIDs, decimals and models in a payload are written as pydantic writes them."""
     key = uuid.UUID(int=5)
