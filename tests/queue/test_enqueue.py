@@ -301,9 +301,10 @@ async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.C
 
 
 async def test_copied_jobs_are_as_durable_as_their_commit(conn: asyncpg.Connection) -> None:
-    """The caller's transaction and its session wait for the disk as before; only the draw does not."""
+    """The caller's transaction and session wait for the disk as before; only the draw does not."""
     payloads: list[dict[str, int]] = [{}] * bulk.COPY_ROWS
     shown = []
+    await conn.execute("SET synchronous_commit = on")
     await enqueue_many(conn, "greet", payloads)
     shown.append(await conn.fetchval("SHOW synchronous_commit"))
     async with conn.transaction():
