@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
 
+from dragonfly.errors import JobMisuse
 from dragonfly.postgres.failures import TROUBLE
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Lender:
     def lend(self) -> Loan:
         """A loan for one ``async with``.
 
-        Raises ConnectionRefusedError if there is no connection to be had, and ConnectionResetError
-        if the block failed because the connection was lost.
+        Raises ConnectionRefusedError if there is no connection to be had, ConnectionResetError if
+        the block failed because the connection was lost, JobMisuse if it closed it by itself.
         """
         return Loan(self)
 
@@ -113,6 +114,10 @@ class Loan:
         self._lent.end()
         clean = error is None and not self._lent.changed
         await self._lender._return(self._proxy, clean=clean)  # noqa: SLF001
+        if is_lost and self._lent.closed:
+            raise JobMisuse(
+                "the handler closed the connection that was lent to it; the end of its block does"
+            ) from error
         if is_lost:
             raise ConnectionResetError("the connection was lost while it was lent") from error
 
@@ -120,11 +125,12 @@ class Loan:
 class Lent:
     """Answers to every method of a connection, until the loan ends."""
 
-    __slots__ = ("_proxy", "changed")
+    __slots__ = ("_proxy", "changed", "closed")
 
     def __init__(self, proxy: PoolConnectionProxy) -> None:
         self._proxy: PoolConnectionProxy | None = proxy
         self.changed = False  # something of the loan stays with the connection
+        self.closed = False  # by the borrower
 
     def __getattr__(self, name: str) -> Any:
         if self._proxy is None:
@@ -133,6 +139,8 @@ class Lent:
             )
         if name not in LEAVES_NOTHING:
             self.changed = True
+        elif name in {"close", "terminate"} and not _is_lost(self._proxy):
+            self.closed = True
         return getattr(self._proxy, name)
 
     def end(self) -> None:
