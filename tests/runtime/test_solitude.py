@@ -129,7 +129,9 @@ async def test_what_waits_unstarted_is_given_back(
     """Jobs that no slot has started go back, with their attempt, to whoever claims them."""
     quick = [await enqueue(conn, "left", {"until": "served"}) for _ in range(200)]
     stage.open("served")
-    async with running(dsn, stage.left, stage.right, **PATIENT) as (boss, seen):
+    # with such a heartbeat they do not go back because they waited for one
+    slow = {"heartbeat_seconds": 60, "lease_seconds": 240}
+    async with running(dsn, stage.left, stage.right, **slow) as (boss, seen):
         await seen.wait_for(JobFinished, count=len(quick))
         # by now it claims ahead, as its jobs have been quick
         await begun(seen, await enqueue(conn, "right", {"until": "first"}))
@@ -242,14 +244,16 @@ async def take(claims: Claims, *job_types: str) -> list[int] | None:
     return None if claimed is None else [claim.id for claim in claimed.jobs]
 
 
+@pytest.mark.parametrize("busy", [True, False])
 async def test_a_claim_takes_nothing_else_with_it(
-    conn: asyncpg.Connection, process: Process, stage: Stage
+    conn: asyncpg.Connection, process: Process, stage: Stage, busy: bool
 ) -> None:
     """Neither the claim that takes it, though it may take nine, nor one that waited for that."""
     left, right = Claims(process, stage.left, "l.1@here"), Claims(process, stage.right, "r.1@here")
-    left._suspects_seen_at -= 2 * process.settings.heartbeat_seconds  # its turn has come
     innocent = await last_chance(conn)
-    await put(conn, job_type="left")
+    if busy:  # nobody tells of suspects, but the turn of one has come
+        left._suspects_seen_at -= 2 * process.settings.heartbeat_seconds
+        await put(conn, job_type="left")
     await put(conn, job_type="left", concurrency_key="k")
     await put(conn, job_type="right")
     taken: dict[str, list[int] | None] = {}
