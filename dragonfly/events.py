@@ -153,6 +153,32 @@ class JobAbandoned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class SolitudeSought(Event):
+    """A job at its last chance waits: the process claims nothing until it is empty."""
+
+    worker: str
+    seconds: float  # at most
+
+
+@dataclass(frozen=True, slots=True)
+class SolitudePutOff(Event):
+    """What runs did not end within ``seconds``: the process claims again, for ``pause`` seconds."""
+
+    worker: str
+    seconds: float
+    pause: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobAlone(Event):
+    """A job at its last chance was claimed: nothing else is until it has ended."""
+
+    worker: str
+    job_id: int
+    job_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobsRescued(Event):
     returned: tuple[int, ...]
     failed: tuple[int, ...]

@@ -241,6 +241,27 @@ _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
             "its lock is left to run out, then another worker takes it"
         ),
     ),
+    e.SolitudeSought: (
+        "INFO",
+        lambda v: (
+            f"{v.worker}: a job whose next crash would fail it waits to run alone; this process "
+            f"claims nothing until what it runs has ended, for at most {v.seconds:.0f} s"
+        ),
+    ),
+    e.SolitudePutOff: (
+        "INFO",
+        lambda v: (
+            f"{v.worker}: what runs did not end within {v.seconds:.0f} s; this process claims "
+            f"again, and tries to run that job alone in {v.pause:.0f} s"
+        ),
+    ),
+    e.JobAlone: (
+        "INFO",
+        lambda v: (
+            f"{v.worker}: job {v.job_id} ({v.job_type}) runs alone in this process until its end: "
+            "one more crash fails it"
+        ),
+    ),
     e.JobsRescued: (
         "WARNING",
         lambda v: (

@@ -59,6 +59,33 @@ MUTATIONS = (
         ("tests/queue/test_rescue.py::test_a_rescue_that_comes_late_rescues_nothing",),
     ),
     Mutation(
+        "a last chance beside what runs", "runtime/solitude.py",
+        "return all(each.holds_nothing for each in self._crew)", "return True",
+        ("tests/process/test_death.py::test_an_innocent_is_not_failed_for_its_neighbour",),
+    ),
+    Mutation(
+        "claims beside a last chance", "runtime/solitude.py",
+        "self._seeker, self._alone, self._patience = None, claim.lock_token, self._least",
+        "self._seeker, self._patience = None, self._least",
+        ("tests/process/test_death.py::test_an_innocent_is_not_failed_for_its_neighbour",),
+    ),
+    Mutation(
+        "a claim that waited while a last chance was taken", "runtime/claims.py",
+        "if not self._process.solitude.lets(self._worker):", "if False:",
+        ("tests/runtime/test_solitude.py::test_a_claim_takes_nothing_else_with_it",),
+    ),
+    Mutation(
+        "a lost claim that only its worker gives back", "runtime/claims.py",
+        "            await self._return_doubtful(conn)\n            try", "            try",
+        ("tests/runtime/test_solitude.py::test_a_lost_answer_is_undone_before_anything_is_claimed",),
+    ),
+    Mutation(
+        "a process that waits for ever for a long job", "runtime/solitude.py",
+        "            self._put_off()\n        if self.is_kept",
+        "            pass\n        if self.is_kept",
+        ("tests/runtime/test_solitude.py::test_a_long_job_does_not_stop_the_service",),
+    ),
+    Mutation(
         "a completion without its token", _STATEMENTS,
         "ON j.id = done.id AND j.lock_token = done.token", "ON j.id = done.id",
         (f"{_FENCING}::test_the_late_holder_writes_nothing",),

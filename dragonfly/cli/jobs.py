@@ -94,7 +94,10 @@ def show(job_id: int, as_json: bool) -> None:
 def why(job_id: int, as_json: bool) -> None:
     """Say what keeps a job from running: the first condition of a claim that it does not meet."""
     settings = load_settings()
-    found = ask(lambda conn: explain(conn, job_id, settings.heartbeat_seconds), settings)
+    found = ask(
+        lambda conn: explain(conn, job_id, settings.heartbeat_seconds, settings.crash_budget),
+        settings,
+    )
     if found is None:
         raise click.ClickException(f"There is no job {job_id}.")
     if as_json:

@@ -26,9 +26,11 @@ class Explanation:
     sentence: str
 
 
-async def explain(conn: Connection, job_id: int, heartbeat: float) -> Explanation | None:
+async def explain(
+    conn: Connection, job_id: int, heartbeat: float, crash_budget: int
+) -> Explanation | None:
     """Look at the job as a claim would; None if there is none. ``heartbeat`` is in seconds."""
-    found = await standing(conn, job_id)
+    found = await standing(conn, job_id, crash_budget)
     if found is None:
         return None
     starts_in = await _starts_in(conn, found, heartbeat)
@@ -63,10 +65,24 @@ def _sentence(found: Standing, starts_in: float | None) -> str:
                 f"The circuit of {found.job_type} is open in every worker that takes it: "
                 f"{found.circuit}. Mend that; the workers try again by themselves."
             )
+        case _:
+            return _among_others(found, starts_in)
+
+
+def _among_others(found: Standing, starts_in: float | None) -> str:
+    match found.cause:
+        case Cause.ONE_RUNS_ALONE:
+            return (
+                f"Job {found.blocker} runs alone on {found.blocker_on}, because one more crash "
+                f"would fail it: until its end nothing else starts there, and no other living "
+                f"process takes {found.job_type} jobs. To go on meanwhile, start one that does."
+            )
         case Cause.KEY_BUSY:
             return _key_busy(found)
         case Cause.SUSPECT_WAITS:
             return _suspect(found)
+        case Cause.LAST_CHANCE:
+            return _last_chance(found)
         case _:
             return _next(found, starts_in)
 
@@ -108,6 +124,15 @@ def _suspect(found: Standing) -> str:
     runs = f": job {found.blocker} runs on {found.blocker_on}" if found.blocker else ""
     waits = f"; {_before(found)}" if found.ahead else ""
     return f"{alone}{runs}{waits}."
+
+
+def _last_chance(found: Standing) -> str:
+    runs = f" (job {found.blocker} on {found.blocker_on})" if found.blocker else ""
+    return (
+        f"It was in flight at {found.crashes} crashes and one more fails it, so it runs alone, and "
+        f"every process that takes it holds other jobs{runs}. They empty themselves for it now and "
+        "then; one that is started now takes it sooner."
+    )
 
 
 def _next(found: Standing, starts_in: float | None) -> str:

@@ -7,7 +7,15 @@ concurrency key are claimed in ``keyed``.
 
 from __future__ import annotations
 
-from dragonfly.queue.fragments import CLAIMED, KEYED, MARK, OPEN_TYPES, UNKEYED, levels
+from dragonfly.queue.fragments import (
+    CLAIMED,
+    KEYED,
+    MARK,
+    OPEN_TYPES,
+    SUSPECT,
+    UNKEYED,
+    levels,
+)
 
 # $1 job types, $2 how many, $3 who, $4 lease seconds, $5 the token of this statement.
 # What is due of the highest priority there is: all that a lone job or a busy worker needs, at half
@@ -125,22 +133,35 @@ SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
  WHERE NOT EXISTS (SELECT FROM claimed)
 """  # noqa: S608
 
-# One job that was in flight when a process died. $1 job types, $2 who, $3 lease seconds, $4 token.
-CLAIM_SUSPECT = """
-UPDATE ops.jobs
-   SET status = 'processing', attempts = attempts + 1, locked_by = $2, lock_token = $4,
-       locked_at = clock_timestamp(), locked_until = clock_timestamp() + make_interval(secs => $3)
- WHERE id = ANY (ARRAY (
-       SELECT j.id FROM ops.jobs j
-        WHERE j.job_type = ANY ($1) AND j.status = 'pending' AND j.crashes > 0
-          AND j.concurrency_key IS NULL AND j.run_at <= (SELECT clock_timestamp())
-          AND NOT EXISTS (SELECT FROM ops.paused p WHERE p.job_type = j.job_type)
-        ORDER BY j.priority DESC, j.run_at, j.id
-        LIMIT 1
-          FOR UPDATE SKIP LOCKED))
-RETURNING id, job_type, payload, attempts AS attempt, max_attempts, crashes, lock_token,
-          correlation_id, checkpoint
-"""
+# One job that was in flight when a process died, if it has $5 to $6 crashes. $1 job types, $2 who,
+# $3 lease seconds, $4 token, $7 how many may run of a key.
+# Always one row: besides the job, or nulls, whether one with more crashes could be claimed, with or
+# without a key: at its last chance it runs alone, and its process has to be emptied first.
+CLAIM_SUSPECT = f"""
+WITH claimed AS (
+    UPDATE ops.jobs
+       SET status = 'processing', attempts = attempts + 1, locked_by = $2, lock_token = $4,
+           locked_at = clock_timestamp(),
+           locked_until = clock_timestamp() + make_interval(secs => $3)
+     WHERE id = ANY (ARRAY (
+           SELECT j.id FROM ops.jobs j
+            WHERE j.job_type = ANY ($1) AND {SUSPECT} AND j.crashes BETWEEN $5 AND $6
+              AND j.concurrency_key IS NULL
+            ORDER BY j.priority DESC, j.run_at, j.id
+            LIMIT 1
+              FOR UPDATE SKIP LOCKED))
+    RETURNING id, job_type, payload, attempts, max_attempts, crashes, lock_token, correlation_id,
+              checkpoint
+)
+SELECT {CLAIMED},
+       EXISTS (SELECT FROM ops.jobs j
+                WHERE j.job_type = ANY ($1) AND {SUSPECT} AND j.crashes > $6
+                  AND (j.concurrency_key IS NULL
+                       OR $7::bigint > (SELECT count(*) FROM ops.jobs r
+                                         WHERE r.concurrency_key = j.concurrency_key
+                                           AND r.status = 'processing'))) AS last_chance_waits
+  FROM (SELECT) AS always LEFT JOIN claimed ON true
+"""  # noqa: S608
 
 # A claim whose answer was lost may have been committed: give back what carries its token. Like
 # every return to pending it yields to a pending job with its unique key; of two the newer stays.

@@ -12,6 +12,12 @@ OPEN_TYPES = """wanted AS MATERIALIZED (
 # Two ways to be claimable; a constant condition, or the partial index would not be taken.
 UNKEYED = "j.concurrency_key IS NULL AND j.status = 'pending' AND j.crashes = 0"
 KEYED = "j.concurrency_key IS NOT NULL AND j.status = 'pending' AND j.crashes = 0"
+# Claimable, and it was in flight when a process died.
+SUSPECT = """j.status = 'pending' AND j.crashes > 0
+                AND j.run_at <= (SELECT clock_timestamp())
+                AND NOT EXISTS (SELECT FROM ops.paused p WHERE p.job_type = j.job_type)"""
+# how many crashes a suspect may have, from the least to the most that the column holds
+ANY_CRASHES = (1, 32767)
 
 # Marks the rows of ready. $3 who, $4 lease seconds, $5 the token of this statement.
 # relaxed: a claim lost in a crash of the server is only claimable again, so it need not be durable.

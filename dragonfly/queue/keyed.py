@@ -14,7 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dragonfly.job import Claim
-from dragonfly.queue.fragments import CLAIMED, KEYED, MARK, OPEN_TYPES, UNKEYED, levels
+from dragonfly.queue.fragments import (
+    ANY_CRASHES,
+    CLAIMED,
+    KEYED,
+    MARK,
+    OPEN_TYPES,
+    UNKEYED,
+    levels,
+)
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -115,14 +123,14 @@ SELECT NULL,
 """  # noqa: S608 - made of constants, like all below
 
 # The same for the first job that was in flight when a process died and whose key has room.
-# $1 job types, $2 how many may run of a key.
+# $1 job types, $2 how many may run of a key, $3 to $4 how many crashes it may have.
 LOCK_SUSPECT_KEY = f"""
 WITH {OPEN_TYPES}, picked AS MATERIALIZED (
     SELECT j.concurrency_key
       FROM ops.jobs j
      WHERE j.job_type IN (SELECT wanted.job_type FROM wanted)
        AND j.status = 'pending' AND j.crashes > 0 AND j.concurrency_key IS NOT NULL
-       AND j.run_at <= (SELECT clock_timestamp())
+       AND j.crashes BETWEEN $3 AND $4 AND j.run_at <= (SELECT clock_timestamp())
        AND $2::bigint > (SELECT count(*) FROM ops.jobs r
                           WHERE r.concurrency_key = j.concurrency_key AND r.status = 'processing')
      ORDER BY j.priority DESC, j.run_at, j.id
@@ -134,7 +142,7 @@ SELECT picked.concurrency_key AS key
 """  # noqa: S608
 
 # What has room among the keys whose locks are held. $1 job types, $2 how many, $3 who, $4 lease
-# seconds, $5 token, $6 keys, $7 how many may run of each, $8 suspects instead of ordinary jobs.
+# seconds, $5 token, $6 keys, $7 how many may run of each, $8 to $9 how many crashes they have.
 CLAIM_KEYED = f"""
 WITH {OPEN_TYPES}, room AS MATERIALIZED (
     SELECT locked.key,
@@ -150,7 +158,7 @@ WITH {OPEN_TYPES}, room AS MATERIALIZED (
               FROM room CROSS JOIN wanted CROSS JOIN LATERAL (
                    SELECT j.id, j.priority, j.run_at FROM ops.jobs j
                     WHERE j.concurrency_key = room.key AND j.status = 'pending'
-                      AND j.job_type = wanted.job_type AND (j.crashes > 0) = $8
+                      AND j.job_type = wanted.job_type AND j.crashes BETWEEN $8 AND $9
                       AND j.run_at <= (SELECT clock_timestamp())
                     ORDER BY j.priority DESC, j.run_at, j.id
                     LIMIT room.places
@@ -216,7 +224,7 @@ async def claim_keyed(
         keys = [row["key"] for row in picked if row["ours"]]
         jobs: list[Claim] = []
         if keys:
-            options = (locked_by, lease, token, keys, per_key, False)
+            options = (locked_by, lease, token, keys, per_key, 0, 0)
             found = await conn.fetch(CLAIM_KEYED, job_types, limit, *options)
             jobs = list(map(Claim._make, found))
     return ClaimedKeyed(jobs, None if jobs else _CONTENDED, told["reached"])
@@ -229,12 +237,14 @@ async def claim_keyed_suspect(
     locked_by: str,
     lease: float,
     token: int,
+    *,
+    crashes: tuple[int, int] = ANY_CRASHES,
 ) -> Claim | None:
-    """Take one due job with a key that was in flight when a process died."""
+    """Take one due job with a key that was in flight when a process died, so many times."""
     async with conn.transaction(isolation="read_committed"):
-        key = await conn.fetchval(LOCK_SUSPECT_KEY, job_types, per_key)
+        key = await conn.fetchval(LOCK_SUSPECT_KEY, job_types, per_key, *crashes)
         if key is None:
             return None
-        options = (locked_by, lease, token, [key], per_key, True)
+        options = (locked_by, lease, token, [key], per_key, *crashes)
         row = await conn.fetchrow(CLAIM_KEYED, job_types, 1, *options)
     return None if row is None else Claim._make(row)

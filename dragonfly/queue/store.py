@@ -16,6 +16,7 @@ from dragonfly.errors import JobLost
 from dragonfly.job import Claim, Completion, Finish, Job, JobStatus, to_json
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
+from dragonfly.queue.fragments import ANY_CRASHES
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -40,6 +41,17 @@ class Claimed:
     due_in: float | None = None
     suspects_wait: bool = False
     keyed_wait: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedSuspect:
+    """A job that was in flight when a process died, or none.
+
+    ``last_chance_waits`` tells whether one with more crashes than were asked for could be claimed.
+    """
+
+    job: Claim | None
+    last_chance_waits: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +165,20 @@ async def claim(
 
 
 async def claim_suspect(
-    conn: Connection, job_types: Sequence[str], locked_by: str, lease: float, token: int
-) -> Claim | None:
-    """Take one due job that was in flight when a process died."""
-    row = await conn.fetchrow(claiming.CLAIM_SUSPECT, job_types, locked_by, lease, token)
-    return None if row is None else Claim._make(row)
+    conn: Connection,
+    job_types: Sequence[str],
+    locked_by: str,
+    lease: float,
+    token: int,
+    *,
+    crashes: tuple[int, int] = ANY_CRASHES,
+    per_key: int = 1,
+) -> ClaimedSuspect:
+    """Take one due job without a key that was in flight when a process died, so many times."""
+    options = (locked_by, lease, token, *crashes, per_key)
+    (row,) = await conn.fetch(claiming.CLAIM_SUSPECT, job_types, *options)
+    job = None if row["id"] is None else Claim._make(row[: len(Claim._fields)])
+    return ClaimedSuspect(job, row["last_chance_waits"])
 
 
 async def unclaim(conn: Connection, tokens: Sequence[int]) -> list[int]:

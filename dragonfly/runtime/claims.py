@@ -16,6 +16,7 @@ from dragonfly.queue import keyed, store
 from dragonfly.queue.keyed import ClaimedKeyed
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.process import Process
+from dragonfly.worker import Worker
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -30,12 +31,13 @@ KEYED_SECONDS = 0.1
 class Claims:
     """Draws a token for each claim, and gives back what a claim took whose answer was lost."""
 
-    def __init__(self, process: Process, worker_id: str, per_key: int = 1) -> None:
+    def __init__(self, process: Process, worker: Worker, worker_id: str) -> None:
         self._process = process
         self._worker_id = worker_id
-        self._per_key = per_key
-        self._doubtful: list[int] = []
+        self._worker = worker.name
+        self._per_key = worker.concurrency_per_key
         self._suspects_seen_at = time.monotonic()
+        self._only_last_chances = False  # is what the last look for suspects saw
         self._last: int | None = None  # the job claimed last, while there was more behind it
         self._start_seen_at = 0.0
         self._start_seconds = 0.0
@@ -43,29 +45,36 @@ class Claims:
         self._keyed_seen_at: float | None = None  # None: idle, and nothing says that there are any
         self._behind_key = ""
 
-    async def take(self, job_types: Sequence[str], limit: int, *, head: bool) -> Claimed:
+    async def take(self, job_types: Sequence[str], limit: int, *, head: bool) -> Claimed | None:
         """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come.
 
         With ``head`` the head of the queue alone is tried first: right for a worker that was rung,
         or that got all it asked for the last time. Only an answer without jobs tells of the rest.
+        None while the process is kept for a job that runs alone.
         """
         # cut off in flight, it might leave rows locked that nobody knows of
         async with self._process.claims.use(shield=True) as conn:
+            # here, because the line may have been waited for; and whoever had it before has counted
+            # its jobs as held by now, since nothing is awaited between a claim's answer and that
+            if not self._process.solitude.lets(self._worker):
+                return None
             await self._return_doubtful(conn)
             try:
                 claimed = await self._take(conn, job_types, limit, head=head)
             except BaseException:
-                self._forget(self._doubtful)
+                self._forget(self._process.doubtful)
                 raise
-            self._doubtful.clear()
+            self._process.doubtful.clear()
         return claimed
 
     async def _take(
         self, conn: Connection, job_types: Sequence[str], limit: int, *, head: bool
-    ) -> Claimed:
+    ) -> Claimed | None:
         apart: list[Claim] = []
         if self._suspects_overdue():  # before the others, or long jobs would always be ahead of it
-            apart = await self._claim_suspect(conn, job_types)
+            apart = await self._claim_suspect(conn, job_types, idle=False)
+            if self._process.solitude.is_kept:
+                return Claimed(apart) if apart else None
         if len(apart) < limit and await self._keyed_turn(conn, job_types):
             apart += (await self._claim_keyed(conn, job_types, limit - len(apart))).jobs
         if len(apart) == limit:
@@ -79,12 +88,15 @@ class Claims:
 
     async def _claim_apart(
         self, conn: Connection, job_types: Sequence[str], limit: int, nothing: Claimed
-    ) -> Claimed:
+    ) -> Claimed | None:
         """What an empty claim told of: a suspect, and jobs with concurrency keys."""
         jobs: list[Claim] = []
-        self._suspects_seen_at = time.monotonic()  # such an answer tells of suspects, too
-        if nothing.suspects_wait and not self._process.suspects:
-            jobs = await self._claim_suspect(conn, job_types)
+        if not nothing.suspects_wait:
+            self._suspects_seen_at = time.monotonic()  # such an answer tells of suspects, too
+        elif self._suspect_may_be_free():
+            jobs = await self._claim_suspect(conn, job_types, idle=True)
+            if self._process.solitude.is_kept:
+                return Claimed(jobs) if jobs else None
         self._keyed_wait, self._keyed_seen_at = nothing.keyed_wait, None
         if not nothing.keyed_wait or len(jobs) == limit:
             return replace(nothing, jobs=jobs)
@@ -94,7 +106,7 @@ class Claims:
 
     async def close(self) -> None:
         """Give back what may have been taken, if the database lets us within a bound."""
-        if not self._doubtful:
+        if not self._process.doubtful:
             return
         try:
             with anyio.fail_after(CLOSE_SECONDS, shield=True):
@@ -104,14 +116,14 @@ class Claims:
             return  # the lease decides
 
     async def _return_doubtful(self, conn: Connection) -> None:
-        if self._doubtful:
-            await store.unclaim(conn, self._doubtful)
-            self._doubtful = []
+        if self._process.doubtful:
+            await store.unclaim(conn, self._process.doubtful)
+            self._process.doubtful.clear()
 
     def _draw(self) -> tuple[str, float, int]:
         """Who claims, for how long, and under which token."""
         token = store.new_token()
-        self._doubtful.append(token)
+        self._process.doubtful.append(token)
         return self._worker_id, self._process.settings.lease_seconds, token
 
     async def _claim_head(
@@ -144,26 +156,50 @@ class Claims:
 
     def _suspects_overdue(self) -> bool:
         """A busy queue must not starve suspects: each leads to the next, a heartbeat to one."""
+        if self._process.suspects:
+            return False
+        since = time.monotonic() - self._suspects_seen_at
         return (
-            not self._process.suspects
-            and time.monotonic() - self._suspects_seen_at > self._process.settings.heartbeat_seconds
+            since > self._process.settings.heartbeat_seconds
+            or self._process.solitude.is_sought_by(self._worker)
         )
 
-    async def _claim_suspect(self, conn: Connection, job_types: Sequence[str]) -> list[Claim]:
-        """One or none: a process holds at most one, so that a crash tells which job is to blame."""
+    def _suspect_may_be_free(self) -> bool:
+        """One waits: is it worth the statements that claim it?"""
+        if self._process.suspects:
+            return False
+        return not self._only_last_chances or self._process.solitude.is_empty
+
+    async def _claim_suspect(
+        self, conn: Connection, job_types: Sequence[str], *, idle: bool
+    ) -> list[Claim]:
+        """One or none: a process holds at most one, so that a crash tells which job is to blame.
+
+        One at its last chance only if the process is empty, and that is then kept for it.
+        """
+        solitude = self._process.solitude
+        crashes = solitude.crashes_for(self._worker, idle=idle)
         worker_id, lease, token = self._draw()
         self._suspects_seen_at = time.monotonic()
         self._process.suspects.add(token)
-        suspect = await store.claim_suspect(conn, job_types, worker_id, lease, token)
+        found = await store.claim_suspect(
+            conn, job_types, worker_id, lease, token, crashes=crashes, per_key=self._per_key
+        )
+        suspect = found.job
         if suspect is None:
             options = (job_types, self._per_key, worker_id, lease, token)
-            suspect = await keyed.claim_keyed_suspect(conn, *options)
+            suspect = await keyed.claim_keyed_suspect(conn, *options, crashes=crashes)
             self._process.keyed[token] = 1
+        self._only_last_chances = suspect is None and found.last_chance_waits
         if suspect is None:
             self._forget([token])
-            return []
-        self._suspects_seen_at = -math.inf  # there may be more: look as soon as this one has ended
-        return [suspect]
+            solitude.forgo(self._worker)  # if the process was emptied for it: others have it
+        else:
+            self._suspects_seen_at = -math.inf  # there may be more: look as soon as it has ended
+            solitude.took(self._worker, suspect)
+        if found.last_chance_waits:
+            solitude.seek(self._worker)
+        return [] if suspect is None else [suspect]
 
     async def _keyed_turn(self, conn: Connection, job_types: Sequence[str]) -> bool:
         """Only a claim that finds nothing tells of jobs with keys; a busy worker must ask."""

@@ -78,13 +78,15 @@ class WorkerLoop:
         self.wound_down = asyncio.Event()
         self._once_done = False
         self._crash: CrashLoopError | None = None
-        self._claims = Claims(process, self.worker_id, worker.concurrency_per_key)
+        self._claims = Claims(process, worker, self.worker_id)
 
     # --- its life -------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Claim and run jobs until told to stop; CrashLoopError after ten failures in a row."""
         async with AsyncExitStack() as stack:
+            self.process.solitude.join(self)
+            stack.callback(self.process.solitude.forgo, self.worker.name)
             stack.callback(self.wound_down.set)
             lifespan = self.worker.lifespan
             resources = (
@@ -118,6 +120,11 @@ class WorkerLoop:
         return [slot for slot in self._slots if slot.claim is not None]
 
     @property
+    def holds_nothing(self) -> bool:
+        """No handler runs, and every end is durable."""
+        return not self.ledger.held and not self.running
+
+    @property
     def is_stuck(self) -> bool:
         """It fell, but a handler that does not stop holds it back from ending."""
         return self._crash is not None and self.wound_down.is_set() and bool(self.running)
@@ -128,11 +135,12 @@ class WorkerLoop:
         while not self._is_ending():
             self.wakeup.clear()  # before the look, or a ring during it would be lost
             if pause := self.health.pause_left():
+                self.process.solitude.forgo(self.worker.name)
                 await self._wait(pause)
             elif want := self._want():
                 await self._look(want)
             else:
-                await self._wait(None)
+                await self._wait(self.process.solitude.seconds_left)
 
     def _is_ending(self) -> bool:
         return self.process.stop.claiming.is_set() or self._crash is not None or self._once_done
@@ -144,9 +152,12 @@ class WorkerLoop:
 
     def _want(self) -> int:
         """How many jobs to ask for: one for each idle slot, and what will start soon."""
+        if not self.process.solitude.lets(self.worker.name):
+            return 0
         if self.process.mode is Mode.ONCE:
             return min(1, self._idle_slots)
         if self._acks.backlog > ACK_BACKLOG_MOST or not self.health.may_claim:
+            self.process.solitude.forgo(self.worker.name)
             return 0
         ahead = self._pace.ahead
         self._low_water = ahead // 2
@@ -201,7 +212,7 @@ class WorkerLoop:
         return claimed
 
     async def _claim(self, want: int, job_types: list[str] | None = None) -> Claimed | None:
-        """Claim and hand to the slots; None if the database did not let us."""
+        """Claim and hand to the slots; None if the database, or the process, did not let us."""
         types = job_types or self.health.claimable(list(self.worker.handlers))
         try:
             claimed = await self._claims.take(types, want, head=self._at_the_head)
@@ -209,6 +220,8 @@ class WorkerLoop:
             self._claim_failed(error)
             return None
         self.health.database_answered()
+        if claimed is None:
+            return None
         self._at_the_head = len(claimed.jobs) >= want
         self._accept(claimed.jobs)
         if job_types is None:
@@ -275,6 +288,7 @@ class WorkerLoop:
         self._idle_slots += 1
         if self._idle_slots == len(self._slots) and not self.ledger.waiting:
             self._idle.set()
+            self.process.solitude.idled()
         self.wakeup.set()
         try:
             await self._arrived.wait()

@@ -22,6 +22,7 @@ from dragonfly.postgres.database import Database
 from dragonfly.postgres.lending import Lender
 from dragonfly.postgres.line import Line
 from dragonfly.runtime.logins import Logins
+from dragonfly.runtime.solitude import Solitude
 from dragonfly.settings import Settings
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Process:
     birth: str = field(default_factory=lambda: secrets.token_hex(4))
     # tokens of held jobs that were in flight at a crash: at most one, so that the next is telling
     suspects: set[int] = field(default_factory=set)
+    solitude: Solitude = field(init=False)
+    # tokens of claims whose answers were lost: whoever claims next gives back what they took
+    doubtful: list[int] = field(default_factory=list)
     # how many held jobs with concurrency keys each token stands for: their ends make room
     keyed: Counter[int] = field(default_factory=Counter)
     abandoned: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,6 +91,11 @@ class Process:
     # finishes so far, and at which count each worker last began a look that found nothing due
     settled: int = 0
     quiet: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # only who goes on for ever falls silent for a job; all others run out of jobs anyway
+        seeks = self.mode is Mode.FOREVER
+        self.solitude = Solitude(self.settings, self.events, self.ring, seeks=seeks)
 
     @property
     def process_id(self) -> str:
@@ -107,9 +116,12 @@ class Process:
         """Claimed jobs came to their end (``last``: of all that their worker held).
 
         Who waits for that is rung: the worker when it holds nothing more, everybody when a drain
-        depends on it, a suspect made room for the next, or a job for another of its key.
+        depends on it, a suspect made room for the next, or a job for another of its key, or the
+        process has been emptied for a job that is to run alone.
         """
         self.settled += len(claims)
+        if self.solitude.is_kept and self.solitude.stirred(claims):
+            self.ring()
         if self.keyed and self._make_room(claims):
             self.ring()
         if self.suspects and (over := self.suspects & {claim.lock_token for claim in claims}):

@@ -17,7 +17,7 @@ from typing import Any
 from dragonfly.cli.main import main
 from dragonfly.ops.drill.worker import Notes
 from dragonfly.queue import heartbeats, store
-from dragonfly.queue.store import Claimed
+from dragonfly.queue.store import Claimed, ClaimedSuspect
 from dragonfly.runtime.heartbeat import Pulse
 from dragonfly.runtime.loop import WorkerLoop
 
@@ -62,7 +62,13 @@ class Death:
 
 
 def _has_jobs(answer: Any) -> bool:
-    return bool(answer.jobs if isinstance(answer, Claimed) else answer)
+    match answer:
+        case Claimed():
+            return bool(answer.jobs)
+        case ClaimedSuspect():
+            return answer.job is not None
+        case _:
+            return bool(answer)
 
 
 def _step(wanted: str) -> Callable[..., bool]:

@@ -126,7 +126,7 @@ async def test_the_expected_start(conn: asyncpg.Connection) -> None:
     )
     ids = [await store.enqueue(conn, "greet", {}) for _ in range(31)]
 
-    found = await explain(conn, ids[-1], 10.0)
+    found = await explain(conn, ids[-1], 10.0, 3)
 
     assert found is not None
     assert 30 == found.standing.ahead
@@ -156,7 +156,7 @@ async def test_sentences_of_other_causes(conn: asyncpg.Connection) -> None:
     ended = await add_job(conn, "greet", "failed", error="FILE_TYPE: a PDF")
 
     async def told(job_id: int) -> str:
-        found = await explain(conn, job_id, 10.0)
+        found = await explain(conn, job_id, 10.0, 3)
         assert found is not None
         return found.sentence
 

@@ -68,9 +68,9 @@ async def follow(job: Job[Payload]) -> None:
 
 
 async def wait_for_release(job: Job[Payload]) -> None:
-    """Go on when nobody holds the advisory lock 42 any more."""
+    """Go on when nobody holds the advisory lock of the payload, 42 by default, any more."""
     async with job.transaction() as tx:
-        await tx.execute("SELECT pg_advisory_xact_lock_shared(42)")
+        await tx.execute("SELECT pg_advisory_xact_lock_shared($1)", job.payload.get("lock", 42))
         await tx.execute(TRACE, job.id, "released")
 
 

@@ -11,6 +11,7 @@ import asyncpg
 from dragonfly import enqueue, enqueue_many
 from dragonfly.queue import store
 from tests.process.launch import workers
+from tests.queue.rows import put
 from tests.support import until
 
 STARTED = "SELECT count(*) FROM public.trace WHERE what = 'start'"
@@ -81,6 +82,55 @@ async def test_a_poison_job_is_found_out(traced: str, conn: asyncpg.Connection) 
     assert 4 == len({entry["detail"]["locked_by"] for entry in json.loads(job["errors"])})
     charged = await conn.fetch("SELECT crashes FROM ops.jobs WHERE id = ANY ($1)", neighbours)
     assert [1, 1] == [row["crashes"] for row in charged]
+
+
+async def test_an_innocent_is_not_failed_for_its_neighbour(
+    traced: str, conn: asyncpg.Connection
+) -> None:
+    """Beside a job whose next crash fails it nothing runs: whatever kills the process comes later.
+
+    A fresh job that kills its process is due all the while, and has its turn when that job is done.
+    """
+    await conn.execute("SELECT pg_advisory_lock(42), pg_advisory_lock(43)")
+    async with workers(traced) as running:
+        await enqueue_many(conn, "script", [{"do": "wait"}] * 2)
+        await until(conn, STARTED, expected=2)
+        innocent = await put(
+            conn, "suspect", job_type="script", crashes=3, payload='{"do": "wait", "lock": 43}'
+        )
+        await running.says("waits to run alone")
+        poison = await enqueue(conn, "script", {"do": "exit"})
+        await conn.execute("SELECT pg_advisory_unlock(42)")
+        await running.says(f"job {innocent} (script) runs alone")
+        await until(conn, STARTED, expected=3)
+        await beats(conn, 3)
+        held = "SELECT array_agg(id) FROM ops.jobs WHERE status = 'processing'"
+        assert [innocent] == await conn.fetchval(held)
+        await conn.execute("SELECT pg_advisory_unlock(43)")
+        assert 3 == await running.ends()
+
+    rows = await conn.fetch("SELECT id, status, crashes FROM ops.jobs ORDER BY id")
+    assert [("completed", 0), ("completed", 0)] == [(r["status"], r["crashes"]) for r in rows[:2]]
+    assert [(innocent, "completed", 3), (poison, "processing", 0)] == [tuple(r) for r in rows[2:]]
+
+
+async def test_a_process_serves_on_after_a_last_chance(
+    traced: str, conn: asyncpg.Connection
+) -> None:
+    """When the job that ran alone has ended, all slots of its process have work again."""
+    await conn.execute("SELECT pg_advisory_lock(42), pg_advisory_lock(43)")
+    innocent = await put(
+        conn, "suspect", job_type="script", crashes=3, payload='{"do": "wait", "lock": 43}'
+    )
+    async with workers(traced) as running:
+        await running.says(f"job {innocent} (script) runs alone")
+        await enqueue_many(conn, "script", [{"do": "wait"}] * 4)
+        await conn.execute("SELECT pg_advisory_unlock(43)")
+        await until(conn, STARTED, expected=5)
+        together = "SELECT count(*) FROM ops.jobs WHERE status = 'processing'"
+        assert 4 == await conn.fetchval(together)
+        await conn.execute("SELECT pg_advisory_unlock(42)")
+        await until(conn, "SELECT count(*) FROM ops.jobs WHERE status = 'completed'", expected=5)
 
 
 async def test_a_frozen_process_writes_nothing_late(traced: str, conn: asyncpg.Connection) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-CRASH_BUDGET = 1
+CRASH_BUDGET = 2
+ANY_CRASHES = (1, 32767)
 PENDING, PROCESSING = "pending", "processing"
 
 
@@ -95,14 +96,42 @@ class Model:
                 found.append(job)
         return found
 
-    def suspects(self, job_types: list[str], *, keyed: bool, per_key: int = 1) -> list[ModelJob]:
+    def suspects(
+        self,
+        job_types: list[str],
+        *,
+        keyed: bool,
+        per_key: int = 1,
+        crashes: tuple[int, int] = ANY_CRASHES,
+    ) -> list[ModelJob]:
+        least, most = crashes
         return [
             j
             for j in self.due(job_types)
             if j.crashes
+            and least <= j.crashes <= most
             and (j.concurrency_key is not None) == keyed
             and (not keyed or self.room(j.concurrency_key, per_key) > 0)
         ]
+
+    def last_chance_waits(self, job_types: list[str], most: int, per_key: int = 1) -> bool:
+        """One with more crashes than ``most`` could be claimed, with or without a key."""
+        beyond = (most + 1, ANY_CRASHES[1])
+        return any(
+            self.suspects(job_types, keyed=keyed, per_key=per_key, crashes=beyond)
+            for keyed in (False, True)
+        )
+
+    def crashes_for(self, process: str, budget: int = CRASH_BUDGET) -> tuple[int, int]:
+        """How many crashes a suspect may have that this process takes: any if it holds nothing."""
+        return (1, budget - 1) if self.held_by(process) else ANY_CRASHES
+
+    def held_by(self, process: str | None) -> list[ModelJob]:
+        return [j for j in self.jobs.values() if j.status == PROCESSING and j.process == process]
+
+    def is_kept(self, process: str | None, budget: int = CRASH_BUDGET) -> bool:
+        """A job at its last chance runs there: nothing is claimed beside it."""
+        return any(j.crashes >= budget for j in self.held_by(process))
 
     # --- transitions ----------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ async def test_the_order_is_no_accident_of_the_plan(conn: asyncpg.Connection) ->
     low, high = await put(conn, "suspect"), await put(conn, "suspect", priority=1)
 
     taken = [ids(await claim(conn, limit=1)) for _ in range(2)]
-    suspects = [await store.claim_suspect(conn, ["greet"], ME, LEASE, MINE) for _ in range(2)]
+    suspects = [(await store.claim_suspect(conn, ["greet"], ME, LEASE, MINE)).job for _ in range(2)]
 
     assert [[early], [late]] == taken
     assert [high, low] == [one and one.id for one in suspects]
@@ -147,7 +147,7 @@ async def test_a_locked_row_is_passed_by(dsn: str, conn: asyncpg.Connection) -> 
 
     async with locked(dsn, first, third), another(dsn) as claimer:
         ordinary = await claim(claimer)
-        suspect = await store.claim_suspect(claimer, ["greet"], ME, LEASE, MINE)
+        suspect = (await store.claim_suspect(claimer, ["greet"], ME, LEASE, MINE)).job
 
     assert [second] == ids(ordinary)
     assert suspect is not None
@@ -211,7 +211,7 @@ async def test_suspects_are_claimed_singly(conn: asyncpg.Connection) -> None:
     await put(conn, "suspect", job_type="other", priority=9)
 
     empty = await claim(conn)
-    taken = [await store.claim_suspect(conn, ["greet"], ME, LEASE, MINE) for _ in range(3)]
+    taken = [(await store.claim_suspect(conn, ["greet"], ME, LEASE, MINE)).job for _ in range(3)]
 
     assert ([], True) == (empty.jobs, empty.suspects_wait)
     assert [(first, 1, 1), (second, 1, 2), None] == [

@@ -41,7 +41,7 @@ async def taken_over(conn: asyncpg.Connection) -> tuple[Claim, Claim]:
     first = (await store.claim(conn, ["greet"], 1, ME, LEASE, store.new_token())).jobs[0]
     await conn.execute("UPDATE ops.jobs SET locked_until = now() - interval '1 second'")
     await store.rescue(conn, 3)
-    second = await store.claim_suspect(conn, ["greet"], OTHER, LEASE, store.new_token())
+    second = (await store.claim_suspect(conn, ["greet"], OTHER, LEASE, store.new_token())).job
     assert second is not None
     return first, second
 

@@ -206,7 +206,7 @@ async def test_suspects_keep_to_the_limit(conn: asyncpg.Connection) -> None:
 
     assert free == (taken and taken.id)
     assert None is await keyed.claim_keyed_suspect(*options)
-    assert None is await store.claim_suspect(conn, ["greet"], ME, LEASE, MINE)
+    assert None is (await store.claim_suspect(conn, ["greet"], ME, LEASE, MINE)).job
     assert [] == ids(await claim(conn))
 
 

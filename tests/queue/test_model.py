@@ -78,7 +78,9 @@ class Queue(RuleBasedStateMachine):
 
     @initialize(
         jobs=st.lists(
-            st.tuples(st.integers(0, 1), st.sampled_from([None, "k", "l"])), min_size=4, max_size=9
+            st.tuples(st.integers(0, CRASH_BUDGET), st.sampled_from([None, "k", "l"])),
+            min_size=4,
+            max_size=9,
         )
     )
     def something_waits(self, jobs: list[tuple[int, str | None]]) -> None:
@@ -174,6 +176,8 @@ class Queue(RuleBasedStateMachine):
         head=st.booleans(),
     )
     def claim(self, process: str, types: list[str], limit: int, head: bool) -> None:
+        if self.model.is_kept(process):
+            return
         due, token = self.model.ordinary(types), self.token()
         options = (self.conn, types, limit, f"w.1@{process}", LEASE, token)
         if head:
@@ -205,6 +209,8 @@ class Queue(RuleBasedStateMachine):
 
     @rule(process=st.sampled_from(["p", "q"]), limit=st.integers(1, 3), per_key=st.integers(1, 2))
     def claim_keyed(self, process: str, limit: int, per_key: int) -> None:
+        if self.model.is_kept(process):
+            return
         token = self.token()
         options = (limit, per_key, f"w.1@{process}", LEASE, token)
         found = self.run(keyed.claim_keyed(self.conn, TYPES, *options))
@@ -213,18 +219,26 @@ class Queue(RuleBasedStateMachine):
         expected = [job for job in expected if job.concurrency_key in keys]
         self.taken(found.jobs, expected[:limit], process, token)
 
-    @rule(process=st.sampled_from(["p", "q"]))
-    def claim_suspect(self, process: str) -> None:
+    @rule(process=st.sampled_from(["p", "q"]), sought=st.booleans())
+    def claim_suspect(self, process: str, sought: bool) -> None:
         if self.held(lambda job: bool(job.crashes) and job.process == process):
             return  # a process holds one at a time
+        least, most = self.model.crashes_for(process)
+        if sought and most > CRASH_BUDGET:  # it has been emptied for one at its last chance
+            least = CRASH_BUDGET
+        crashes = (least, most)
         token = self.token()
         options = (f"w.1@{process}", LEASE, token)
-        claim = self.run(store.claim_suspect(self.conn, TYPES, *options))
-        expected = self.model.suspects(TYPES, keyed=False)
+        found = self.run(store.claim_suspect(self.conn, TYPES, *options, crashes=crashes))
+        assert self.model.last_chance_waits(TYPES, most) == found.last_chance_waits
+        claim = found.job
+        expected = self.model.suspects(TYPES, keyed=False, crashes=crashes)
         if claim is None:
             assert [] == expected
-            expected = self.model.suspects(TYPES, keyed=True)
-            claim = self.run(keyed.claim_keyed_suspect(self.conn, TYPES, 1, *options))
+            expected = self.model.suspects(TYPES, keyed=True, crashes=crashes)
+            claim = self.run(
+                keyed.claim_keyed_suspect(self.conn, TYPES, 1, *options, crashes=crashes)
+            )
         self.taken([claim] if claim else [], expected[:1], process, token)
 
     @precondition(lambda self: self.held())
@@ -298,8 +312,12 @@ class Queue(RuleBasedStateMachine):
     def rescue(self, steps: int) -> None:
         if steps:
             self.time_passes(steps)
+        before = self.held()
         self.run(store.rescue(self.conn, CRASH_BUDGET))
         self.model.rescue()
+        for job in before:
+            if self.model.jobs[job.id].status == "failed":
+                assert [job] == [j for j in before if j.process == job.process], "it was not alone"
 
     @invariant()
     def model_and_table_agree(self) -> None:

@@ -28,7 +28,7 @@ async def test_no_claim_takes_a_paused_type(conn: asyncpg.Connection) -> None:
     head = await store.claim_head(conn, types, 9, *options)
     behind = await store.claim_head(conn, types, 9, *options, behind=last)
     whole = await store.claim(conn, types, 9, *options)
-    suspect = await store.claim_suspect(conn, types, *options)
+    suspect = (await store.claim_suspect(conn, types, *options)).job
     with_key = await keyed.claim_keyed(conn, types, 9, 1, *options)
     both = await keyed.claim_keyed_suspect(conn, types, 1, *options)
 

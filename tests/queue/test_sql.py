@@ -83,7 +83,6 @@ def _fields(kind: type) -> list[str]:
     [
         ("claiming.CLAIM_HEAD", Claim),
         ("claiming.CLAIM_BEHIND", Claim),
-        ("claiming.CLAIM_SUSPECT", Claim),
         ("keyed.CLAIM_KEYED", Claim),
         ("insight._COUNTS", insight.TypeCount),
         ("insight._WAITING", insight.Waiting),
@@ -106,9 +105,18 @@ async def test_columns_are_the_fields(conn: asyncpg.Connection, name: str, kind:
     assert _fields(kind) == [attribute.name for attribute in prepared.get_attributes()]
 
 
-async def test_the_whole_claim_answers_claims_first(conn: asyncpg.Connection) -> None:
-    """The columns of CLAIM are those of a claim, and then what an empty one tells."""
-    prepared = await conn.prepare(claiming.CLAIM)
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (claiming.CLAIM, ["due_in", "suspects_wait", "keyed_wait"]),
+        (claiming.CLAIM_SUSPECT, ["last_chance_waits"]),
+    ],
+)
+async def test_what_a_claim_tells_comes_last(
+    conn: asyncpg.Connection, statement: str, told: list[str]
+) -> None:
+    """The columns of a claim that tells of others are those of a claim, and then what it tells."""
+    prepared = await conn.prepare(statement)
 
     names = [attribute.name for attribute in prepared.get_attributes()]
-    assert [*Claim._fields, "due_in", "suspects_wait", "keyed_wait"] == names
+    assert [*Claim._fields, *told] == names

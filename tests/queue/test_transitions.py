@@ -78,7 +78,7 @@ async def claim(conn: asyncpg.Connection, job_id: int, job_type: str) -> bool:
 
 
 async def claim_suspect(conn: asyncpg.Connection, job_id: int, job_type: str) -> bool:
-    claimed = await store.claim_suspect(conn, [job_type], ME, LEASE, MINE)
+    claimed = (await store.claim_suspect(conn, [job_type], ME, LEASE, MINE)).job
     return claimed is not None and claimed.id == job_id
 
 

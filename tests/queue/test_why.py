@@ -11,31 +11,39 @@ import asyncpg
 import pytest
 
 from dragonfly.queue import heartbeats, keyed, pauses, store
+from dragonfly.queue.fragments import ANY_CRASHES
 from dragonfly.queue.heartbeats import Heartbeat, WorkerStatus
 from dragonfly.queue.why import Cause, Standing, standing
 from tests.queue.rows import LEASE, ME, MINE, put
 
 HOUR = timedelta(hours=1)
 PROCESS = "here:1:aa"
+BUDGET = 3
 
 
-async def beat(conn: asyncpg.Connection, *types: str, worker: str = "w.1", **more: Any) -> None:
+async def beat(
+    conn: asyncpg.Connection,
+    *types: str,
+    worker: str = "w.1",
+    process: str = PROCESS,
+    **more: Any,
+) -> None:
     """A living worker that takes these types."""
     row = Heartbeat(
-        f"{worker}@{PROCESS}", "w", WorkerStatus.RUNNING, "here", 1, "0", 0, None, 0, types
+        f"{worker}@{process}", "w", WorkerStatus.RUNNING, "here", 1, "0", 0, None, 0, types
     )
     await heartbeats.beat(conn, replace(row, **more))
 
 
 async def why(conn: asyncpg.Connection, job_id: int) -> Standing:
-    found = await standing(conn, job_id)
+    found = await standing(conn, job_id, BUDGET)
     assert found is not None
     return found
 
 
 async def test_there_is_no_such_job(conn: asyncpg.Connection) -> None:
     """Of an id that nobody has nothing is said."""
-    assert None is await standing(conn, 1)
+    assert None is await standing(conn, 1, BUDGET)
 
 
 @pytest.mark.parametrize("state", ["completed", "failed", "cancelled"])
@@ -134,6 +142,32 @@ async def test_suspects_wait(conn: asyncpg.Connection) -> None:
     assert (Cause.SUSPECT_WAITS, 0, first) == (blocked.cause, blocked.ahead, blocked.blocker)
 
 
+async def test_last_chance(conn: asyncpg.Connection) -> None:
+    """A job whose next crash fails it waits for a process that holds nothing, and names the job."""
+    await beat(conn, "greet")
+    held = await put(conn, "ours", locked_by=f"w.1@{PROCESS}")
+    job_id = await put(conn, "suspect", crashes=BUDGET)
+    beside = await put(conn, "suspect", crashes=BUDGET - 1)
+    waits = await why(conn, job_id)
+    found_beside = await why(conn, beside)
+    await beat(conn, "greet", process="there:2:bb")
+
+    assert (Cause.LAST_CHANCE, held, BUDGET) == (waits.cause, waits.blocker, waits.crashes)
+    assert Cause.NEXT is found_beside.cause
+    assert Cause.NEXT is (await why(conn, job_id)).cause
+
+
+async def test_one_runs_alone(conn: asyncpg.Connection) -> None:
+    """Beside a job that runs at its last chance nothing starts, and the others name it."""
+    await beat(conn, "greet")
+    alone = await put(conn, "ours", locked_by=f"w.1@{PROCESS}", crashes=BUDGET)
+    others = [await put(conn), await put(conn, concurrency_key="k"), await put(conn, "suspect")]
+
+    found = [await why(conn, job_id) for job_id in others]
+
+    assert {(Cause.ONE_RUNS_ALONE, alone)} == {(each.cause, each.blocker) for each in found}
+
+
 async def test_rank(conn: asyncpg.Connection) -> None:
     """A job that nothing keeps back tells how many due jobs of its workers come before it."""
     await beat(conn, "greet", "stamp")
@@ -150,7 +184,7 @@ async def test_rank(conn: asyncpg.Connection) -> None:
     assert (Cause.NEXT, 2, True) == (found.cause, found.ahead, found.ahead_exact)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 async def test_why_and_the_claim_agree(conn: asyncpg.Connection, seed: int) -> None:
     """In whatever state the queue is, exactly those jobs are claimed of which nothing is told."""
     rng = random.Random(seed)
@@ -165,19 +199,24 @@ async def test_why_and_the_claim_agree(conn: asyncpg.Connection, seed: int) -> N
             priority=rng.choice([0, 0, 1, -1]),
             run_at=rng.choice([-3, -2, -1, -1, 2]) * HOUR,
             concurrency_key=rng.choice([None, None, "k1", "k2", "k3"]),
+            **({"crashes": rng.randint(1, BUDGET)} if state == "suspect" else {}),
         )
     await conn.execute("UPDATE ops.jobs SET locked_by = 'w.1@else:2:bb' WHERE locked_by = $1", ME)
     if rng.random() < 0.5:
         await pauses.pause(conn, "c", "ada", "why")
     await beat(conn, *types, concurrency_per_key=per_key)
+    crashes = ANY_CRASHES
+    if rng.random() < 0.5:
+        await put(conn, "ours", locked_by=f"w.1@{PROCESS}")
+        crashes = (1, BUDGET - 1)  # what must run alone is not taken beside it
     ids = [row["id"] for row in await conn.fetch("SELECT id FROM ops.jobs ORDER BY id")]
     free = {job_id for job_id in ids if (await why(conn, job_id)).cause is Cause.NEXT}
 
     options = (ME, LEASE, MINE)
     taken = []
-    suspect = await store.claim_suspect(conn, types, *options) or await keyed.claim_keyed_suspect(
-        conn, types, per_key, *options
-    )
+    suspect = (await store.claim_suspect(conn, types, *options, crashes=crashes)).job
+    if suspect is None:
+        suspect = await keyed.claim_keyed_suspect(conn, types, per_key, *options, crashes=crashes)
     await conn.execute(
         "UPDATE ops.jobs SET status = 'pending', lock_token = NULL, locked_until = NULL"
         " WHERE id = $1",

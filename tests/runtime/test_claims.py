@@ -16,6 +16,7 @@ from dragonfly.queue import store
 from dragonfly.runtime.claims import Claims
 from dragonfly.runtime.process import open_process
 from dragonfly.settings import Settings
+from dragonfly.worker import Worker
 from tests.queue.rows import ME, put
 
 HOUR = timedelta(hours=1)
@@ -25,11 +26,12 @@ HOUR = timedelta(hours=1)
 async def claims(dsn: str) -> AsyncIterator[Claims]:
     database = await open_database(dsn, "the test database")
     async with open_process(Settings(), database, Events()) as process:
-        yield Claims(process, ME)
+        yield Claims(process, Worker("greeter"), ME)
 
 
 async def take(claims: Claims, limit: int = 1, *, head: bool = True) -> list[int]:
-    return [job.id for job in (await claims.take(["greet"], limit, head=head)).jobs]
+    claimed = await claims.take(["greet"], limit, head=head)
+    return [job.id for job in claimed.jobs] if claimed else []
 
 
 async def test_it_goes_on_behind_the_last_claim(conn: asyncpg.Connection, claims: Claims) -> None:
@@ -66,6 +68,7 @@ async def test_nothing_due_at_the_head_is_no_answer(
 
     assert [due] == await take(claims)
     nothing = await claims.take(["greet"], 1, head=True)
+    assert nothing is not None
     assert [] == nothing.jobs
     assert nothing.due_in is not None
     assert 3500 < nothing.due_in < 3601

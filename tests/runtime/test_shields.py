@@ -18,6 +18,7 @@ from dragonfly.queue.store import Claimed
 from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.claims import Claims
 from dragonfly.runtime.process import open_process
+from dragonfly.worker import Worker
 from tests.queue.rows import ME, done, put
 from tests.runtime.test_acks import Bench
 from tests.support import settings, until
@@ -101,14 +102,14 @@ async def claims(dsn: str) -> AsyncIterator[Claims]:
     """The claims of a worker."""
     database = await open_database(dsn, "the test database")
     async with open_process(settings(), database, Events()) as process:
-        yield Claims(process, ME)
+        yield Claims(process, Worker("greeter"), ME)
 
 
 async def test_a_claim_under_way_is_not_cut_off(dsn: str, gated: asyncpg.Connection) -> None:
     """A worker that is cancelled while it claims learns what it claimed, and can give it back."""
     job_id = await put(gated)
     await gated.execute(GATE_OF_JOBS)
-    got: list[Claimed] = []
+    got: list[Claimed | None] = []
     async with claims(dsn) as ours:
 
         async def take() -> None:
@@ -116,7 +117,7 @@ async def test_a_claim_under_way_is_not_cut_off(dsn: str, gated: asyncpg.Connect
 
         await cut_off(gated, take)
 
-    assert [[job_id]] == [[claim.id for claim in claimed.jobs] for claimed in got]
+    assert [[job_id]] == [[claim.id for claim in claimed.jobs] for claimed in got if claimed]
 
 
 async def test_each_claim_has_a_token_of_its_own(dsn: str, conn: asyncpg.Connection) -> None:
@@ -126,4 +127,4 @@ async def test_each_claim_has_a_token_of_its_own(dsn: str, conn: asyncpg.Connect
     async with claims(dsn) as ours:
         taken = [await ours.take(["greet"], 1, head=True) for _ in range(3)]
 
-    assert 3 == len({claim.lock_token for claimed in taken for claim in claimed.jobs})
+    assert 3 == len({claim.lock_token for claimed in taken if claimed for claim in claimed.jobs})

@@ -46,6 +46,7 @@ class Attempt:
     number: int
     started: float
     deed: Deed
+    alone: bool  # its job is at its last chance
     end: End | None = None
     charged: bool = False
 
@@ -98,7 +99,8 @@ class Hands:
         async def handle(job: Job[Any]) -> Any:
             now = self.incarnation.loop.now
             deed = self.fate.deed()
-            attempt = Attempt(worker, job.id, job.job_type, job.attempt, now, deed)
+            alone = job.claim.crashes >= max(1, self.fate.settings.crash_budget)
+            attempt = Attempt(worker, job.id, job.job_type, job.attempt, now, deed, alone)
             self.incarnation.watch.begun(attempt)
             try:
                 result = await self._do(deed, job)

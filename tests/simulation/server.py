@@ -6,16 +6,13 @@ held to the real SQL by ``tests/queue/test_model.py``.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dragonfly.job import Claim
-from tests.queue.model import PENDING, PROCESSING, Model, ModelJob
-from tests.simulation.fate import Fate, Planned
-from tests.simulation.loop import VirtualLoop
+from tests.queue.model import PENDING, PROCESSING, ModelJob
 from tests.simulation.rows import (
     BEAT_ROW,
     CLAIM_ROW,
@@ -26,6 +23,7 @@ from tests.simulation.rows import (
     KEY_ROW,
     MAX_ATTEMPTS,
     MICRO,
+    SUSPECT_ROW,
     TOKEN_ROW,
     VALUE_ROW,
     Row,
@@ -33,94 +31,22 @@ from tests.simulation.rows import (
     Taken,
     Work,
 )
-
-if TYPE_CHECKING:
-    from tests.simulation.connections import Connection
+from tests.simulation.table import Table
 
 NEXT_TO_NOTHING = 1e-4
 
 
-class Server:
-    """The rows, their locks, and everything that was ever done to them."""
-
-    def __init__(self, loop: VirtualLoop, fate: Fate) -> None:
-        self.loop = loop
-        self.fate = fate
-        self.model = Model()
-        self.connections: list[Connection] = []
-        self.locked: set[int] = set()
-        self.locked_keys: set[str] = set()
-        self.claims: list[Taken] = []
-        self.effects: Counter[int] = Counter()  # of transactions that completed their job
-        self.beats: dict[str, str] = {}
-        self.refusing = self.silent = self.refusing_logins = False
-        self.refused: frozenset[str] = frozenset()  # statements without a grant
-        self.error_rate = fate.error_rate
-        self.speaker = ""  # the process whose statement is being answered
-        self.complain: Callable[[str], None] = lambda _: None
-        self._ids = 0
-        self._beats_of: dict[str, list[float]] = {}
-
-    # --- time and rows --------------------------------------------------------------------------
-
-    @property
-    def now(self) -> int:
-        """The database's time, in microseconds."""
-        self.model.now = int(self.loop.now * MICRO)
-        return self.model.now
-
-    def job(self, job_id: int) -> Stored:
-        job = self.model.jobs[job_id]
-        assert isinstance(job, Stored)
-        return job
-
-    def all(self, status: str | None = None) -> list[Stored]:
-        found = [self.job(job_id) for job_id in self.model.jobs]
-        return [job for job in found if status in {None, job.status}]
-
-    def enqueue(self, planned: Planned) -> None:
-        """What a client commits."""
-        _ = self.now
-        if self.model.pending_with(planned.job_type, planned.unique_key):
-            return
-        self._ids += 1
-        self.model.jobs[self._ids] = Stored(
-            self._ids,
-            planned.job_type,
-            planned.priority,
-            self.model.at(int(planned.delay * MICRO)),
-            planned.unique_key,
-            planned.concurrency_key,
-        )
-        self.notify("ops_jobs", planned.job_type)
-
-    def cancel(self, job_id: int) -> bool:
-        """What an operator commits; False if the row is locked."""
-        if job_id in self.locked:
-            return False
-        if self.job(job_id).status in {PENDING, PROCESSING}:
-            self.model.change(job_id, status="cancelled", token=None, error="cancelled")
-            self.notify("ops_jobs_cancelled", str(job_id))
-        return True
-
-    def notify(self, channel: str, payload: str) -> None:
-        for conn in self.connections:
-            conn.hear(channel, payload)
-
-    def _with_token(self, pairs: Iterable[tuple[int, int]]) -> list[Stored]:
-        """Rows that carry these tokens and that nobody has locked, in the order of their ids."""
-        found = [
-            self.job(job_id)
-            for job_id, token in sorted(pairs)
-            if job_id in self.model.jobs and self.job(job_id).token == token
-        ]
-        return [job for job in found if job.id not in self.locked]
+class Server(Table):
+    """Answers the statements of the queue."""
 
     # --- claims ---------------------------------------------------------------------------------
 
     def _take(self, jobs: Sequence[ModelJob], who: str, lease: float, token: int) -> list[Row]:
         for job in jobs:
-            self.model.claim(job, who.partition("@")[2], token, int(lease * MICRO))
+            process = who.partition("@")[2]
+            self.model.claim(job, process, token, int(lease * MICRO))
+            if self.model.is_kept(process, self._last_chance) and self.model.held_by(process)[1:]:
+                self.complain(f"{who} holds something beside a job at its last chance")
             self.model.change(job.id, locked_by=who)
             self.claims.append(Taken(self.loop.now, job.id, token, who))
         return [self._claimed(self.job(job.id)) for job in jobs]
@@ -192,11 +118,26 @@ class Server:
         keyed_wait = bool(self._waiting(types, keyed_too=True))
         return [EMPTY_CLAIM_ROW(*[None] * len(Claim._fields), due_in, suspect_due, keyed_wait)]
 
+    @property
+    def _last_chance(self) -> int:
+        return max(1, self.fate.settings.crash_budget)
+
     def claim_suspect(
-        self, _: Work | None, types: list[str], who: str, lease: float, token: int
+        self,
+        _: Work | None,
+        types: list[str],
+        who: str,
+        lease: float,
+        token: int,
+        least: int,
+        most: int,
+        per_key: int,
     ) -> list[Row]:
-        suspects = self._free(self.model.suspects(types, keyed=False))
-        return self._take(suspects[:1], who, lease, token)
+        suspects = self.model.suspects(types, keyed=False, crashes=(least, most))
+        told = self.model.last_chance_waits(types, most, per_key)
+        taken = self._take(self._free(suspects)[:1], who, lease, token)
+        nobody = [None] * len(Claim._fields)
+        return [SUSPECT_ROW(*(taken[0] if taken else nobody), told)]
 
     def unclaim(self, _: Work | None, tokens: Sequence[int]) -> list[Row]:
         mine = [job for job in self.all(PROCESSING) if job.token in tokens]
@@ -228,8 +169,10 @@ class Server:
         rows = [KEY_ROW(key, None, None, key in ours) for key in picked]
         return [*rows, KEY_ROW(None, due_in, "", False)]
 
-    def lock_suspect_key(self, work: Work, types: list[str], per_key: int) -> list[Row]:
-        found = self.model.suspects(types, keyed=True, per_key=per_key)
+    def lock_suspect_key(
+        self, work: Work, types: list[str], per_key: int, least: int, most: int
+    ) -> list[Row]:
+        found = self.model.suspects(types, keyed=True, per_key=per_key, crashes=(least, most))
         picked = [job.concurrency_key or "" for job in found[:1]]
         return [KEY_ROW(key, None, None, True) for key in self._lock_keys(work, picked)]
 
@@ -243,14 +186,15 @@ class Server:
         token: int,
         keys: list[str],
         per_key: int,
-        suspects: bool,
+        least: int,
+        most: int,
     ) -> list[Row]:
         ready: list[ModelJob] = []
         for key in keys:
             due = [
                 job
                 for job in self._free(self.model.due(types))
-                if job.concurrency_key == key and bool(job.crashes) == suspects
+                if job.concurrency_key == key and least <= job.crashes <= most
             ]
             ready += due[: max(0, self.model.room(key, per_key))]
         ready = sorted(ready, key=lambda job: job.place)[:limit]

@@ -18,6 +18,7 @@ from dragonfly.runtime.ledger import Ledger
 from dragonfly.runtime.loop import WorkerLoop
 from dragonfly.runtime.outcomes import Ending, Verdict, released
 from dragonfly.runtime.process import Process
+from dragonfly.runtime.solitude import Solitude
 from tests.simulation.kept import KEPT
 from tests.simulation.world import play
 
@@ -92,6 +93,8 @@ async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
         (slots, "released", _charge),
         (supervisor.Supervisor, "_exit_code", lambda _: 0),
         (Rescuer, "renewed", _rescue_at_once),
+        (Solitude, "is_empty", property(lambda _: True)),
+        (Solitude, "lets", lambda *_: True),
     ],
     ids=[
         "an absent database is counted",
@@ -102,9 +105,13 @@ async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
         "an interrupted job is charged",
         "always exit with 0",
         "a rescue by whoever has just come",
+        "a last chance beside what runs",
+        "claims beside a last chance",
     ],
 )
-def test_a_breakage_is_noticed(place: Any, name: str, instead: Callable[..., Any] | float) -> None:
+def test_a_breakage_is_noticed(
+    place: Any, name: str, instead: Callable[..., Any] | property | float
+) -> None:
     """A supervisor that does one thing wrong is found out by one of the first seeds."""
     with mock.patch.object(place, name, instead):
         assert any(play(seed).broken for seed in range(SEEDS_TO_NOTICE))

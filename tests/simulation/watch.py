@@ -61,6 +61,7 @@ class Watch:
         self.closed = False
         self.given_up: set[str] = set()
         self.exit_code: int | None = None
+        self._running: list[Attempt] = []
         self._loop = loop
         self._settings = settings
         self._complain = complain
@@ -91,13 +92,17 @@ class Watch:
 
     def begun(self, attempt: Attempt) -> None:
         if not self.closed:
+            wrong = attempt.alone and bool(self._running)
+            self._broken(wrong, f"job {attempt.job_id} is at its last chance and not alone")
             self.attempts.append(attempt)
+            self._running.append(attempt)
 
     def ended(self, attempt: Attempt) -> None:
         """Just before the worker hears of it: what it must make of it."""
         start = self._starts.get(attempt.worker)
         if self.closed or start is None:
             return
+        self._running.remove(attempt)
         self._nothing_is_owed(attempt.worker, start)
         for circuit in start.circuits.values():
             circuit.running.discard(attempt.job_id)
