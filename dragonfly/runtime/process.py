@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -20,6 +20,7 @@ from dragonfly.events import Events
 from dragonfly.job import Claim
 from dragonfly.postgres.database import Database
 from dragonfly.postgres.line import Line
+from dragonfly.postgres.sessions import Sessions
 from dragonfly.runtime.logins import Logins
 from dragonfly.settings import Settings
 
@@ -70,6 +71,7 @@ class Process:
     finishes: Line
     heartbeats: Line
     logins: Logins
+    sessions: Sessions
     events: Events
     mode: Mode = Mode.FOREVER
     stop: Stop = field(default_factory=Stop)
@@ -91,6 +93,10 @@ class Process:
     def process_id(self) -> str:
         """The part of ``locked_by`` that all workers of this process share."""
         return f"{self.hostname}:{self.pid}:{self.birth}"
+
+    async def connect(self, purpose: str, session: Mapping[str, str] | None = None) -> Connection:
+        """A connection of its own, through the gate, and one of the sessions."""
+        return await _connect(self.database, self.logins, self.sessions, purpose, session)
 
     @property
     def rss_bytes(self) -> int:
@@ -139,13 +145,15 @@ async def open_process(
     settings: Settings, database: Database, events: Events, mode: Mode = Mode.FOREVER
 ) -> AsyncIterator[Process]:
     """Open the pool and name the lines; each line connects when it is first used."""
-    logins = Logins()
+    logins, sessions = Logins(), Sessions(database)
 
     def line(purpose: str, bound: float) -> Line:
-        return Line(lambda: logins.open(lambda: database.connect(purpose, QUEUE_SESSION)), bound)
+        return Line(
+            lambda: _connect(database, logins, sessions, purpose, QUEUE_SESSION), bound, sessions
+        )
 
     async def log_in(*args: Any, **options: Any) -> Connection:
-        return await logins.open(lambda: asyncpg.connect(*args, **options))
+        return await sessions.opened(await logins.open(lambda: asyncpg.connect(*args, **options)))
 
     patience = min(STATEMENT_SECONDS, settings.lease_seconds / 4)
     claims, finishes = line("claim", STATEMENT_SECONDS), line("finish", STATEMENT_SECONDS)
@@ -153,8 +161,19 @@ async def open_process(
     async with database.pool(settings.pool_size, log_in, JOB_SESSION) as pool:
         try:
             yield Process(
-                settings, database, pool, claims, finishes, heartbeats, logins, events, mode
-            )
+                settings, database, pool, claims, finishes, heartbeats, logins, sessions, events,
+                mode,
+            )  # fmt: skip
         finally:
             for each in (claims, finishes, heartbeats):
                 await each.aclose()
+
+
+async def _connect(
+    database: Database,
+    logins: Logins,
+    sessions: Sessions,
+    purpose: str,
+    session: Mapping[str, str] | None,
+) -> Connection:
+    return await sessions.opened(await logins.open(lambda: database.connect(purpose, session)))

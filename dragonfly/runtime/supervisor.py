@@ -31,6 +31,7 @@ from dragonfly.postgres.failures import describe
 from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.heartbeat import Pulse, Rescuer
+from dragonfly.runtime.inspector import Inspector
 from dragonfly.runtime.listener import Listener
 from dragonfly.runtime.logins import Logins
 from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
@@ -109,6 +110,7 @@ class Supervisor:
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
+                services.start_soon(Inspector(process).run)
                 if process.mode is Mode.FOREVER:
                     services.start_soon(Sweeper(process, self.workers).run)
                     services.start_soon(self._ticker.run)
@@ -229,8 +231,7 @@ class Supervisor:
             self.process.events.emit(ListenerUnavailable(settings.poll_seconds))
             return
         else:
-            logins = self.process.logins
-            listener = self._listener(lambda: logins.open(lambda: database.connect("listen")))
+            listener = self._listener(lambda: self.process.connect("listen"))
         await listener.run()
 
     def _listener(self, open_connection: Callable[[], object]) -> Listener:
@@ -239,6 +240,7 @@ class Supervisor:
             self.process.events,
             self._ring,
             self._cancelled,
+            self.process.sessions,
             self.process.settings.backoff_scale,
         )
 
