@@ -12,6 +12,7 @@ from dragonfly.backoff import pause_seconds
 from dragonfly.events import Events, ListenerConnected, ListenerLost
 from dragonfly.postgres.database import close
 from dragonfly.postgres.failures import TROUBLE, describe
+from dragonfly.postgres.sessions import PROOF_SECONDS as DOUBTED_SECONDS
 from dragonfly.postgres.sessions import Sessions
 from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL
 from dragonfly.runtime.waiting import first_of
@@ -74,14 +75,15 @@ class Listener:
         lost = asyncio.Event()
         conn.add_termination_listener(lambda _: lost.set())
         while not lost.is_set() and not conn.is_closed():
-            await first_of(lost, self._sessions.suspected, seconds=PROOF_EVERY_SECONDS)
+            suspected = self._sessions.suspected
+            await first_of(lost, suspected, seconds=PROOF_EVERY_SECONDS)
             if not lost.is_set():
-                await self._prove(conn)
+                await self._prove(conn, DOUBTED_SECONDS if suspected.is_set() else PROOF_SECONDS)
         raise ConnectionResetError("the server closed the connection")
 
-    async def _prove(self, conn: Connection) -> None:
+    async def _prove(self, conn: Connection, seconds: float) -> None:
         try:
-            with anyio.fail_after(PROOF_SECONDS):
+            with anyio.fail_after(seconds):
                 await conn.execute("SELECT")
         except TimeoutError:
             self._sessions.doubt()
