@@ -11,7 +11,9 @@ import pytest
 
 from dragonfly import Job, Worker, enqueue_many
 from dragonfly.events import ConnectionsSilent, JobFinished, ListenerConnected
+from dragonfly.postgres import line, sessions
 from dragonfly.postgres.database import open_database
+from dragonfly.runtime import inspector, listener
 from tests.chaos.runs import say
 from tests.chaos.test_network import CLAIM, COMPLETED, HEARTBEAT, JOBS, LISTEN
 from tests.poolers import needs_pgbouncer, pgbouncer
@@ -142,8 +144,17 @@ async def test_a_handler_that_computes_is_left_alone(
     assert {"completed"} == {event.outcome for event in seen.of(JobFinished)}
 
 
-async def test_a_slow_database_is_no_silent_one(between: Proxy, conn: asyncpg.Connection) -> None:
-    """While every answer takes seconds, only what misses its own bound is replaced."""
+async def test_a_slow_database_is_no_silent_one(
+    between: Proxy, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While every answer comes later than a proof may, only what misses its own bound goes."""
+    monkeypatch.setattr(inspector, "PROMPT_SECONDS", 0.4)
+    for module, name in (
+        (line, "PROOF_SECONDS"),
+        (sessions, "PROOF_SECONDS"),
+        (listener, "DOUBTED_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 0.6)
     stage = Stage(1)
     stage.go_on.set()
     async with running(between.dsn, stage.worker, lease_seconds=2, poll_seconds=60) as (_, seen):
@@ -152,7 +163,7 @@ async def test_a_slow_database_is_no_silent_one(between: Proxy, conn: asyncpg.Co
         await enqueue_many(conn, "act", [{"does": "ask"}])
         await until(conn, COMPLETED, expected=1)
         logins = between.logins.copy()
-        between.delay = 0.6  # later than the witness may be
+        between.delay = 0.4
         with anyio.fail_after(60):
             while between.logins["dragonfly witness"] < 2:
                 await anyio.sleep(0.02)
