@@ -6,6 +6,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -51,13 +52,23 @@ class Stop:
     claiming: asyncio.Event = field(default_factory=asyncio.Event)
     now: asyncio.Event = field(default_factory=asyncio.Event)
     signal: str | None = None
+    since: float = 0.0  # monotonic
 
     def request(self, signal: str) -> None:
         """The first request stops claiming, the second cancels what runs."""
         if self.claiming.is_set():
             self.now.set()
-        self.signal = self.signal or signal
+        else:
+            self.signal, self.since = signal, time.monotonic()
         self.claiming.set()
+
+    @property
+    def phase(self) -> str | None:
+        """What a heartbeat says of it, should it be the last one; None while nobody asked."""
+        if self.signal is None:
+            return None
+        twice = ", asked twice" if self.now.is_set() else ""
+        return f"stopping for {time.monotonic() - self.since:.0f} s ({self.signal}{twice})"
 
 
 @dataclass(slots=True)
