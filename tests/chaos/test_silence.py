@@ -23,6 +23,8 @@ from tests.support import Recorder, running, until
 Payload = dict[str, str]
 # below what the server, the kernel and the bounds of a commit and of a transaction left open take
 SOON_SECONDS = 25.0
+# beyond what tells silence from slowness
+LONG_SECONDS = 4.0
 OTHERS_BEAT = "SELECT last_heartbeat_at > $1 FROM ops.worker_heartbeats"
 RUNS = "SELECT count(*), sum(attempts), sum(crashes) FROM ops.jobs WHERE status = 'completed'"
 
@@ -56,7 +58,11 @@ class Stage:
                 if job.payload["does"] == "ask":
                     await tx.execute("INSERT INTO public.effects VALUES ($1)", job.id)
                 elif job.payload["does"] == "ask slowly":
-                    await tx.execute("SELECT pg_sleep($1)", 4)
+                    await tx.execute("SELECT pg_sleep($1)", LONG_SECONDS)
+                elif job.payload["does"] == "ask often":
+                    until = anyio.current_time() + LONG_SECONDS
+                    while anyio.current_time() < until:
+                        await tx.execute("SELECT $1::int", 1)
                 job.complete()
 
     def _enter(self) -> None:
@@ -109,19 +115,22 @@ async def test_all_connections_fall_silent(between: Proxy, conn: asyncpg.Connect
 async def test_a_statement_that_is_worked_at_is_left_alone(
     between: Proxy, conn: asyncpg.Connection
 ) -> None:
-    """While others are replaced, one that the server works at gets its time, and its answer."""
-    stage = Stage(1)
-    await enqueue_many(conn, "act", [{"does": "ask slowly"}])
+    """While others are replaced, one that the server works at gets its time, and its answer.
+
+    So does one that is asked and answers, again and again.
+    """
+    stage = Stage(2)
+    await enqueue_many(conn, "act", [{"does": "ask slowly"}, {"does": "ask often"}])
     async with running(between.dsn, stage.worker, lease_seconds=4) as (_, seen):
         await seen.wait_for(ListenerConnected)
         await stage.inside.wait()
         logins = between.logins.copy()
         assert 2 == between.silence(HEARTBEAT, CLAIM)
         stage.go_on.set()
-        await until(conn, COMPLETED, expected=1)
+        await until(conn, COMPLETED, expected=2)
         await until(conn, "SELECT status FROM ops.worker_heartbeats", expected="running")
 
-    assert ["completed"] == [event.outcome for event in seen.of(JobFinished)]
+    assert ["completed"] * 2 == [event.outcome for event in seen.of(JobFinished)]
     assert (logins[JOBS], logins[LISTEN]) == (between.logins[JOBS], between.logins[LISTEN])
     assert between.logins[HEARTBEAT] > logins[HEARTBEAT]
 
