@@ -269,6 +269,13 @@ class DatabaseBack(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConnectionsSilent(Event):
+    """So many connections waited for answers to what the server never got, or answered in vain."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoopStalled(Event):
     """The event loop does not turn; its locks are renewed up to ``bound`` seconds.
 

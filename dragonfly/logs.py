@@ -334,6 +334,10 @@ _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
         "INFO",
         lambda v: f"{v.worker}: the database is back after {_seconds(v.seconds)}",
     ),
+    e.ConnectionsSilent: (
+        "WARNING",
+        lambda v: f"the network fell silent on {_plural(v.number, 'connection')}, now replaced",
+    ),
     e.LoopStalled: ("ERROR", _stalled),
     e.LoopTurned: (
         "WARNING",

@@ -29,10 +29,10 @@ from dragonfly.settings import Settings, load_settings
 @click.option("--env", type=click.Choice(["dev", "prod"]), help="Overrides SUPABASE_MODE.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def drill(names: Sequence[str], env: str | None, as_json: bool) -> None:
-    """Kill, freeze and cut off real workers, and check that no job is lost or done twice.
+    """Kill, freeze, cut off and silence real workers, and check that no job is lost or done twice.
 
     It makes a database of its own on the server of the settings (without one, on an embedded
-    PostgreSQL in a scratch folder), uses no other, and drops it again. About half a minute; in
+    PostgreSQL in a scratch folder), uses no other, and drops it again. Less than a minute; in
     prod only with --env prod. Ends with 0 if all held, 1 if not, 78 when the configuration is
     wrong.
     """

@@ -42,6 +42,7 @@ class Database:
     dsn: str
     pooling: Pooling
     server_version: str
+    true_pids: bool = True  # a pooler tells its clients numbers of its own
 
     @property
     def shown(self) -> str:
@@ -65,6 +66,16 @@ class Database:
             conn.terminate()
             raise
         return conn
+
+    async def pid_of(self, conn: Connection) -> int | None:
+        """The server's process behind this connection; None if it changes."""
+        if self.pooling is Pooling.TRANSACTION:
+            return None
+        if self.true_pids:
+            return conn.get_server_pid()
+        with anyio.fail_after(CONNECT_SECONDS):
+            pid: int = await conn.fetchval("SELECT pg_backend_pid()")
+        return pid
 
     @property
     def keeps_sessions(self) -> bool:
@@ -188,9 +199,10 @@ async def open_database(dsn: str, variable: str) -> Database:
         with anyio.fail_after(PROBING_SECONDS):
             version = str(await conn.fetchval("SHOW server_version"))
             pooling = await _find_pooling(dsn, conn)
+            true_pids = await conn.fetchval("SELECT pg_backend_pid()") == conn.get_server_pid()
     finally:
         await close(conn)
-    return Database(dsn, pooling, version)
+    return Database(dsn, pooling, version, true_pids)
 
 
 async def _find_pooling(dsn: str, listener: Connection) -> Pooling:

@@ -6,10 +6,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 import asyncpg
 
 from dragonfly.errors import JobMisuse
 from dragonfly.postgres.failures import TROUBLE
+from dragonfly.postgres.sessions import PROOF_SECONDS
+from dragonfly.postgres.transactions import answering
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Pool
@@ -31,6 +34,7 @@ LEAVES_NOTHING = frozenset(
         "fetchmany",
         "fetchrow",
         "fetchval",
+        "get_server_pid",
         "is_closed",
         "is_in_transaction",
         "terminate",
@@ -61,8 +65,25 @@ class Lender:
 
     async def give_back(self) -> None:
         """Return to the pool what is kept, so that it can close what is long idle."""
-        while self._kept:
-            await self._release(self._kept.pop())
+        for _ in range(len(self._kept)):  # and no more: others go on lending
+            if self._kept:
+                await self._release(self._kept.pop())
+
+    async def prove_idle(self) -> None:
+        """Let each connection that is not lent prove itself; a silent one leaves the pool."""
+        await self.give_back()
+        async with anyio.create_task_group() as group:
+            for _ in range(self._pool.get_idle_size()):
+                group.start_soon(self._prove_one)
+
+    async def _prove_one(self) -> None:
+        with suppress(*TROUBLE):
+            proxy = await self._pool.acquire(timeout=PROOF_SECONDS)
+            try:
+                with answering(cast("Connection", proxy), PROOF_SECONDS):
+                    await proxy.execute("SELECT")
+            finally:
+                await self._pool.release(proxy, timeout=PROOF_SECONDS)
 
     async def _take(self) -> PoolConnectionProxy:
         while self._kept:

@@ -10,7 +10,9 @@ import anyio
 import asyncpg
 
 from dragonfly.postgres.database import close
-from dragonfly.postgres.failures import is_connection_lost
+from dragonfly.postgres.failures import TROUBLE, is_connection_lost
+from dragonfly.postgres.sessions import PROOF_SECONDS, Sessions
+from dragonfly.postgres.transactions import answering
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -19,16 +21,26 @@ if TYPE_CHECKING:
 class Line:
     """Serves one caller at a time; every use is bounded by ``timeout`` seconds.
 
-    A use that is cut off, or that loses its connection, drops it; the next use opens another.
+    A use that is cut off, or that loses its connection, drops it; the next use opens another. One
+    of the ``sessions`` of a process casts doubt on the others when it gives no answer, and proves
+    itself before its next use when another one gave none.
     """
 
     def __init__(
-        self, open_connection: Callable[[], Awaitable[Connection]], timeout: float
+        self,
+        open_connection: Callable[[], Awaitable[Connection]],
+        timeout: float,
+        sessions: Sessions | None = None,
     ) -> None:
         self._open = open_connection
         self._timeout = timeout
+        self._sessions = sessions
+        self._proved = 0  # the generation of the sessions then
         self._lock = anyio.Lock(fast_acquire=True)
+        self._in_use = False
         self._conn: Connection | None = None
+        if sessions is not None:
+            sessions.watch(self._asking)
 
     @asynccontextmanager
     async def use(self, *, shield: bool = False) -> AsyncIterator[Connection]:
@@ -40,18 +52,33 @@ class Line:
             try:
                 deadline = anyio.current_time() + self._timeout
                 with anyio.CancelScope(deadline=deadline, shield=shield) as bound:
-                    yield await self._ready()
+                    conn = await self._ready()
+                    self._in_use = True
+                    yield conn
             except BaseException as error:
                 if not isinstance(error, Exception) or is_connection_lost(error):
                     self._drop()
                 raise
+            finally:
+                self._in_use = False
             if bound.cancelled_caught:
                 self._drop()
+                if self._sessions is not None:
+                    self._sessions.doubt()
                 raise TimeoutError
 
+    def _asking(self) -> Connection | None:
+        """Whoever uses it does nothing but wait for its answers."""
+        return self._conn if self._in_use else None
+
     async def _ready(self) -> Connection:
+        generation = self._sessions.generation if self._sessions is not None else 0
+        if self._conn is not None and self._proved != generation:
+            with suppress(*TROUBLE), answering(self._conn, PROOF_SECONDS):
+                await self._conn.execute("SELECT")
         if self._conn is None or self._conn.is_closed():
             self._conn = await self._open()
+        self._proved = generation
         return self._conn
 
     def _drop(self) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 import anyio
 import asyncpg
@@ -25,6 +26,16 @@ COMMIT_SECONDS = 30.0
 ROLLBACK_SECONDS = 5.0
 
 Fence = Callable[[], Awaitable[None]]
+
+
+class Doubter(Protocol):
+    """Who hears of a connection that did not answer."""
+
+    def gave_up(self, conn: Connection) -> None:
+        """It was closed for that."""
+
+
+doubters: WeakSet[Doubter] = WeakSet()
 
 
 class transaction:  # noqa: N801 - it reads as the statement it is
@@ -70,28 +81,35 @@ class answering:  # noqa: N801
     It is closed then, and ConnectionResetError says so.
     """
 
-    __slots__ = ("_conn", "_late", "_seconds", "_timer")
+    __slots__ = ("_late", "_seconds", "_timer", "conn")
 
     def __init__(self, conn: Connection, seconds: float) -> None:
-        self._conn = conn
+        self.conn = conn
         self._seconds = seconds
         self._late = False
 
     def __enter__(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self._seconds, self._give_up)
+        unanswered.add(self)
 
     def _give_up(self) -> None:
         self._late = True
+        for doubter in doubters:
+            doubter.gave_up(self.conn)
         with suppress(asyncpg.InterfaceError):
-            self._conn.terminate()
+            self.conn.terminate()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
         self._timer.cancel()
+        unanswered.discard(self)
         if self._late and isinstance(error, Exception):
             said = f"the connection did not answer in {self._seconds:g} s"
             raise ConnectionResetError(said) from error
+
+
+unanswered: set[answering] = set()
 
 
 async def _prove(conn: Connection, fence: Fence | None) -> None:

@@ -156,7 +156,8 @@ SELECT id, status FROM ops.jobs
 # id + 0: before a LIMIT the planner would rather walk the primary key past every job there is;
 # ANY (ARRAY …): it takes a third of what is held for lapsed, and would read the table for so many.
 # Clearing locked_by keeps the late holder from taking this end of the job for its own.
-# The evidence: who held it, its last sign of life, its memory then, how far the handler had come.
+# The evidence: who held it, its last sign of life, and what that said of its end (it was asked to
+# stop, it ended itself) and its memory; how far the handler had come.
 RESCUE = """
 WITH ordinary AS (
     SELECT j.id, j.job_type, j.unique_key, j.crashes, j.locked_by,
@@ -220,6 +221,7 @@ WITH ordinary AS (
                                'locked_by', j.locked_by, 'last_renewed_at', j.locked_at,
                                'charged', judged.charged, 'progress', j.progress,
                                'last_heartbeat_at', beat.last_heartbeat_at,
+                               'last_status', beat.status, 'last_reason', beat.reason,
                                'rss_bytes', beat.rss_bytes, 'version', beat.version)))
       FROM judged
       LEFT JOIN ops.worker_heartbeats beat ON beat.worker_id = judged.locked_by

@@ -74,13 +74,16 @@ class Pulse:
         held = tuple(loop.ledger.held.copy().values())
         if held:
             await store.renew(conn, held, self._process.settings.lease_seconds)
-        await heartbeats.beat(conn, self._row(loop, status, reason))
+        await heartbeats.beat(conn, self._row(loop, status, self._so_far(reason)))
+
+    def _so_far(self, reason: str | None) -> str | None:
+        """The reason, and whether the process was asked to stop: evidence, if this is the last."""
+        return "; ".join(filter(None, (self._process.stop.phase, reason))) or None
 
     async def _beat(self, loop: WorkerLoop) -> None:
         async with self._process.heartbeats.use() as conn:
             lost = await self._renew(conn, loop)
-            health = loop.health
-            row = self._row(loop, health.status, health.reason)
+            row = self._row(loop, loop.health.status, self._so_far(loop.health.reason))
             await self._rescuer.renewed(conn, await heartbeats.beat(conn, row))
         if lost:
             loop.lose(lost)

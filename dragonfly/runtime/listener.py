@@ -12,7 +12,10 @@ from dragonfly.backoff import pause_seconds
 from dragonfly.events import Events, ListenerConnected, ListenerLost
 from dragonfly.postgres.database import close
 from dragonfly.postgres.failures import TROUBLE, describe
+from dragonfly.postgres.sessions import PROOF_SECONDS as DOUBTED_SECONDS
+from dragonfly.postgres.sessions import Sessions
 from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL
+from dragonfly.runtime.waiting import first_of
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -31,12 +34,14 @@ class Listener:
         events: Events,
         ring: Callable[[str | None], None],
         cancelled: Callable[[int], None],
+        sessions: Sessions,
         scale: float = 1.0,
     ) -> None:
         self._connect = connect
         self._events = events
         self._ring = ring
         self._cancelled = cancelled
+        self._sessions = sessions
         self._scale = scale
         self._connected_before = False
 
@@ -70,12 +75,19 @@ class Listener:
         lost = asyncio.Event()
         conn.add_termination_listener(lambda _: lost.set())
         while not lost.is_set() and not conn.is_closed():
-            with anyio.move_on_after(PROOF_EVERY_SECONDS):
-                await lost.wait()
+            suspected = self._sessions.suspected
+            await first_of(lost, suspected, seconds=PROOF_EVERY_SECONDS)
             if not lost.is_set():
-                with anyio.fail_after(PROOF_SECONDS):
-                    await conn.execute("SELECT")
+                await self._prove(conn, DOUBTED_SECONDS if suspected.is_set() else PROOF_SECONDS)
         raise ConnectionResetError("the server closed the connection")
+
+    async def _prove(self, conn: Connection, seconds: float) -> None:
+        try:
+            with anyio.fail_after(seconds):
+                await conn.execute("SELECT")
+        except TimeoutError:
+            self._sessions.doubt()
+            raise
 
     def _hear_job(self, _conn: Any, _pid: int, _channel: str, job_type: object) -> None:
         self._ring(str(job_type))

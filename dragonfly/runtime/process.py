@@ -6,8 +6,9 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -21,6 +22,7 @@ from dragonfly.job import Claim
 from dragonfly.postgres.database import Database
 from dragonfly.postgres.lending import Lender
 from dragonfly.postgres.line import Line
+from dragonfly.postgres.sessions import Sessions
 from dragonfly.runtime.logins import Logins
 from dragonfly.runtime.solitude import Solitude
 from dragonfly.settings import Settings
@@ -52,13 +54,23 @@ class Stop:
     claiming: asyncio.Event = field(default_factory=asyncio.Event)
     now: asyncio.Event = field(default_factory=asyncio.Event)
     signal: str | None = None
+    since: float = 0.0  # monotonic
 
     def request(self, signal: str) -> None:
         """The first request stops claiming, the second cancels what runs."""
         if self.claiming.is_set():
             self.now.set()
-        self.signal = self.signal or signal
+        else:
+            self.signal, self.since = signal, time.monotonic()
         self.claiming.set()
+
+    @property
+    def phase(self) -> str | None:
+        """What a heartbeat says of it, should it be the last one; None while nobody asked."""
+        if self.signal is None:
+            return None
+        twice = ", asked twice" if self.now.is_set() else ""
+        return f"stopping for {time.monotonic() - self.since:.0f} s ({self.signal}{twice})"
 
 
 @dataclass(slots=True)
@@ -72,6 +84,7 @@ class Process:
     finishes: Line
     heartbeats: Line
     logins: Logins
+    sessions: Sessions
     events: Events
     mode: Mode = Mode.FOREVER
     stop: Stop = field(default_factory=Stop)
@@ -101,6 +114,10 @@ class Process:
     def process_id(self) -> str:
         """The part of ``locked_by`` that all workers of this process share."""
         return f"{self.hostname}:{self.pid}:{self.birth}"
+
+    async def connect(self, purpose: str, session: Mapping[str, str] | None = None) -> Connection:
+        """A connection of its own, through the gate, and one of the sessions."""
+        return await _connect(self.database, self.logins, self.sessions, purpose, session)
 
     @property
     def rss_bytes(self) -> int:
@@ -152,13 +169,15 @@ async def open_process(
     settings: Settings, database: Database, events: Events, mode: Mode = Mode.FOREVER
 ) -> AsyncIterator[Process]:
     """Open the pool and name the lines; each line connects when it is first used."""
-    logins = Logins()
+    logins, sessions = Logins(), Sessions(database)
 
     def line(purpose: str, bound: float) -> Line:
-        return Line(lambda: logins.open(lambda: database.connect(purpose, QUEUE_SESSION)), bound)
+        return Line(
+            lambda: _connect(database, logins, sessions, purpose, QUEUE_SESSION), bound, sessions
+        )
 
     async def log_in(*args: Any, **options: Any) -> Connection:
-        return await logins.open(lambda: asyncpg.connect(*args, **options))
+        return await sessions.opened(await logins.open(lambda: asyncpg.connect(*args, **options)))
 
     patience = min(STATEMENT_SECONDS, settings.lease_seconds / 4)
     claims, finishes = line("claim", STATEMENT_SECONDS), line("finish", STATEMENT_SECONDS)
@@ -167,9 +186,20 @@ async def open_process(
         lender = Lender(pool)
         try:
             yield Process(
-                settings, database, lender, claims, finishes, heartbeats, logins, events, mode
-            )
+                settings, database, lender, claims, finishes, heartbeats, logins, sessions, events,
+                mode,
+            )  # fmt: skip
         finally:
             for each in (claims, finishes, heartbeats):
                 await each.aclose()
             await lender.give_back()
+
+
+async def _connect(
+    database: Database,
+    logins: Logins,
+    sessions: Sessions,
+    purpose: str,
+    session: Mapping[str, str] | None,
+) -> Connection:
+    return await sessions.opened(await logins.open(lambda: database.connect(purpose, session)))

@@ -31,6 +31,7 @@ from dragonfly.postgres.failures import describe
 from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.heartbeat import Pulse, Rescuer
+from dragonfly.runtime.inspector import Inspector
 from dragonfly.runtime.listener import Listener
 from dragonfly.runtime.logins import Logins
 from dragonfly.runtime.loop import UNCANCELLABLE_SECONDS, WorkerLoop
@@ -109,6 +110,7 @@ class Supervisor:
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
+                services.start_soon(Inspector(process).run)
                 if process.mode is Mode.FOREVER:
                     services.start_soon(Sweeper(process, self.workers).run)
                     services.start_soon(self._ticker.run)
@@ -229,8 +231,7 @@ class Supervisor:
             self.process.events.emit(ListenerUnavailable(settings.poll_seconds))
             return
         else:
-            logins = self.process.logins
-            listener = self._listener(lambda: logins.open(lambda: database.connect("listen")))
+            listener = self._listener(lambda: self.process.connect("listen"))
         await listener.run()
 
     def _listener(self, open_connection: Callable[[], object]) -> Listener:
@@ -239,6 +240,7 @@ class Supervisor:
             self.process.events,
             self._ring,
             self._cancelled,
+            self.process.sessions,
             self.process.settings.backoff_scale,
         )
 
@@ -263,11 +265,18 @@ class Supervisor:
         stop = self.process.stop
         await stop.claiming.wait()
         self.process.ring()
+        self._nudge()  # who is killed before it has ended has said that it was asked to
         if stop.signal != "drained":
             running = sum(len(loop.running) for loop in self._loops.values())
             self.process.events.emit(
                 ProcessStopping(stop.signal or "", running, self.process.settings.grace_seconds)
             )
+        await stop.now.wait()
+        self._nudge()
+
+    def _nudge(self) -> None:
+        for pulse in self._pulses.values():
+            pulse.nudge()
 
     async def _leave_the_unstoppable(self) -> None:
         """A handler that survives its cancellation keeps its lock: leave; the lease decides.
@@ -287,9 +296,9 @@ class Supervisor:
         await self._acks.drained(SETTLE_SECONDS)
         for name, pulse in self._pulses.items():
             if name not in self._fallen:
-                crash = self._loops[name].health.crash
-                status = WorkerStatus.ERROR if crash else WorkerStatus.STOPPED
-                await pulse.last_word(self._loops[name], status, crash)
+                loop = self._loops[name]
+                status = WorkerStatus.ERROR if loop.health.crash else WorkerStatus.STOPPED
+                await pulse.last_word(loop, status, _farewell(loop))
         code = self._ended()
         sys.stdout.flush()
         self._exit_now(code)
@@ -316,6 +325,16 @@ class Supervisor:
 def _reason(error: Exception) -> str:
     """What a fallen worker's row says: a crash loop words itself, anything else is redacted."""
     return str(error) if isinstance(error, CrashLoopError) else describe(error)
+
+
+def _farewell(loop: WorkerLoop) -> str | None:
+    """What the last word of a worker says that is left behind: evidence for a rescue."""
+    stop, left = loop.process.stop, len(loop.running)
+    said = [loop.health.crash, stop.phase] if left else [loop.health.crash]
+    if left:
+        handlers = "a handler that" if left == 1 else f"{left} handlers that"
+        said.append(f"left by {handlers} did not end when cancelled")
+    return "; ".join(filter(None, said)) or None
 
 
 def _leaf(group: BaseExceptionGroup[Exception]) -> Exception:

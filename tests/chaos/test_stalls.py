@@ -70,6 +70,8 @@ async def test_a_hopeless_loop_is_ended(traced: str, conn: asyncpg.Connection) -
     assert accused["error"].startswith("blocked the event loop for ")
     assert accused["detail"].endswith(SLEEPS)
     assert ("crashed", True) == (crashed["error"], crashed["detail"]["charged"])
+    assert "error" == crashed["detail"]["last_status"]
+    assert crashed["detail"]["last_reason"].startswith("ended, because the event loop was blocked")
     innocent = await conn.fetchrow(
         "SELECT attempts, crashes FROM ops.jobs WHERE id = $1", neighbour
     )

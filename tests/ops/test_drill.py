@@ -260,3 +260,10 @@ async def test_poison(dsn: str, tmp_path: Path) -> None:
     assert "the evidence names memory, heartbeat and progress" in {
         finding.promise for finding in result.findings
     }
+
+
+async def test_silence(dsn: str, tmp_path: Path) -> None:
+    """A network that goes silent without closing anything costs seconds, and no job."""
+    (result,) = [result async for result in play(dsn, tmp_path, ["silence"])]
+
+    assert [] == [finding for finding in result.findings if not finding.held]

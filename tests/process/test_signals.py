@@ -11,6 +11,7 @@ import pytest
 from dragonfly import enqueue, enqueue_many
 from tests.process.launch import workers
 from tests.process.scripted import make_trace
+from tests.process.test_evidence import evidence
 from tests.servers import own_server
 from tests.support import until
 
@@ -110,6 +111,10 @@ async def test_a_job_that_cannot_be_stopped_keeps_its_lock(
     assert [kept, kept, FRESH] == [tuple(row) for row in await conn.fetch(JOB + " ORDER BY id")]
     assert 2 == running.text.count("does not stop")
     assert "stopped" == (await one(conn, HEARTBEAT))[0]
+    for detail in await evidence(conn):
+        assert "stopped" == detail["last_status"]
+        assert detail["last_reason"].startswith("stopping for ")
+        assert "(SIGTERM); left by 2 handlers that did not end" in detail["last_reason"]
 
 
 @pytest.mark.parametrize("name", ["opening", "closing"])

@@ -94,9 +94,10 @@ async def test_the_evidence(conn: asyncpg.Connection) -> None:
 
 
 async def test_what_the_last_heartbeat_said(conn: asyncpg.Connection) -> None:
-    """How far the handler was, and its process's last heartbeat, memory and version, are kept."""
+    """How far the handler was, and what its process said of itself at its last heartbeat, stay."""
+    reason = "stopping for 3 s (SIGTERM)"
     beat = Heartbeat(
-        ME, "greeter", WorkerStatus.RUNNING, "h", 1, "0.1", 0, None, 1, (), rss_bytes=2**33
+        ME, "greeter", WorkerStatus.RUNNING, "h", 1, "0.1", 0, reason, 1, (), rss_bytes=2**33
     )
     await heartbeats.beat(conn, beat)
     progress = '{"percent": 40, "sentence": "reading", "at": null}'
@@ -111,6 +112,8 @@ async def test_what_the_last_heartbeat_said(conn: asyncpg.Connection) -> None:
         "charged": True,
         "progress": {"percent": 40, "sentence": "reading"},
         "last_heartbeat_at": "now",
+        "last_status": "running",
+        "last_reason": reason,
         "rss_bytes": 2**33,
         "version": "0.1",
     } == detail

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dragonfly.postgres import sessions
 from dragonfly.queue import claiming, heartbeats, keyed, maintenance
 from dragonfly.queue import statements as sql
 from tests.simulation.rows import Row
@@ -33,6 +34,8 @@ STATEMENTS: dict[str, Callable[..., list[Row]]] = {
     heartbeats._BEAT: Server.beat,
     heartbeats._PRUNE: Server.nothing,
     maintenance._STEP: Server.nothing,
+    sessions.ASK: Server.ask,
+    sessions.END: Server.end_sessions,
     INSERT_EFFECT: Server.effect,
     "SELECT": Server.nothing,
 }

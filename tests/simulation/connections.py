@@ -33,6 +33,9 @@ class Connection:
         self.server = server
         self.purpose = purpose
         self.owner = OWNER.get()
+        server.sessions += 1
+        self.number = server.sessions
+        self.heard_at = server.loop.now
         self.work: Work | None = None
         self._transport = _Wire()
         self._context = contextvars.copy_context()
@@ -46,6 +49,9 @@ class Connection:
 
     def is_closed(self) -> bool:
         return self._closed
+
+    def get_server_pid(self) -> int:
+        return self.number
 
     def is_in_transaction(self) -> bool:
         return self.work is not None
@@ -127,6 +133,7 @@ class Connection:
 
     def _apply(self, statement: str, args: tuple[Any, ...]) -> list[Row]:
         server, work = self.server, self.work
+        self.heard_at = server.loop.now
         if statement in {"BEGIN", "COMMIT", "ROLLBACK"}:
             self._turn(statement)
             return []
@@ -236,7 +243,14 @@ class Pool:
         self._idle: list[Connection] = []
         self._lent: set[Connection] = set()
 
-    async def acquire(self) -> Connection:
+    def get_idle_size(self) -> int:
+        return len(self._idle)
+
+    async def acquire(self, *, timeout: float | None = None) -> Connection:
+        async with asyncio.timeout(timeout):
+            return await self._acquire()
+
+    async def _acquire(self) -> Connection:
         await self._room.acquire()
         try:
             while self._idle:

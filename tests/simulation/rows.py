@@ -40,6 +40,7 @@ TOKEN_ROW = rows_of("id", "lock_token")
 BEAT_ROW = rows_of("last_heartbeat_at", "lapsed")
 KEY_ROW = rows_of("key", "due_in", "reached", "ours")
 VALUE_ROW = rows_of("value")
+SESSION_ROW = rows_of("pid", "idle", "quiet")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tests.simulation.rows import (
     KEY_ROW,
     MAX_ATTEMPTS,
     MICRO,
+    SESSION_ROW,
     SUSPECT_ROW,
     TOKEN_ROW,
     VALUE_ROW,
@@ -326,6 +327,23 @@ class Server(Table):
         """A handler's own write."""
         assert work is not None
         return [VALUE_ROW(None)]
+
+    # --- sessions -------------------------------------------------------------------------------
+
+    def ask(self, _: Work | None, pids: list[int], _ages: list[float]) -> list[Row]:
+        """It works at nothing, once it has answered; so each session is idle, for so long."""
+        now = self.loop.now
+        known = [conn for conn in self.connections if conn.number in pids]
+        return [SESSION_ROW(conn.number, True, now - conn.heard_at) for conn in known]
+
+    def end_sessions(
+        self, _: Work | None, pids: list[int], _ages: list[float], quiet: float
+    ) -> list[Row]:
+        known = [conn for conn in self.connections if conn.number in pids]
+        late = [conn for conn in known if self.loop.now - conn.heard_at >= quiet]
+        for conn in late:
+            conn.cut()
+        return [VALUE_ROW(len(late))]
 
     # --- transactions ---------------------------------------------------------------------------
 

@@ -34,6 +34,7 @@ class Table:
         self.speaker = ""  # the process whose statement is being answered
         self.complain: Callable[[str], None] = lambda _: None
         self._ids = 0
+        self.sessions = 0
         self._beats_of: dict[str, list[float]] = {}
 
     # --- time and rows --------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Crew:
     def __init__(
         self, dsn: str, folder: Path, module: str = "dragonfly", root: Path = PACKAGE
     ) -> None:
-        self._dsn = dsn
+        self.dsn = dsn
         self._folder = folder
         self._module = module
         self._root = root
@@ -126,7 +126,7 @@ class Crew:
             if not name.startswith(("DRAGONFLY_", "SUPABASE_")) and name != "PORT"
         }
         path = os.pathsep.join([str(self._root), *filter(None, [kept.get("PYTHONPATH")])])
-        own = {"SUPABASE_DB_URL_DEV": self._dsn, "PYTHONPATH": path}
+        own = {"SUPABASE_DB_URL_DEV": self.dsn, "PYTHONPATH": path}
         return kept | QUICK | own | dict(settings)
 
     async def ready(self, conn: Connection, *members: Member) -> None:

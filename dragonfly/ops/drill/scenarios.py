@@ -19,6 +19,7 @@ from dragonfly.errors import ConfigurationError
 from dragonfly.ops.drill import history
 from dragonfly.ops.drill.crew import QUICK, Crew, DrillBroken, crew, until
 from dragonfly.ops.drill.history import Finding
+from dragonfly.ops.drill.proxy import Proxy, proxy_to
 from dragonfly.ops.drill.worker import HOLD_LOCK
 from dragonfly.postgres.database import Database, Pooling, close, connect
 from dragonfly.postgres.failures import describe
@@ -37,6 +38,8 @@ LEASE = float(QUICK["DRAGONFLY_LEASE_SECONDS"])
 HEARTBEAT = float(QUICK["DRAGONFLY_HEARTBEAT_SECONDS"])
 # a lease, the heartbeat that notices, and what a busy machine may add
 RECOVERY_SECONDS = LEASE + HEARTBEAT + 3.0
+# the same, and the bound of a heartbeat, the looks that tell silence from slowness, new logins
+SILENCE_SECONDS = RECOVERY_SECONDS + 6.0
 KINDS = ("listen", "claim", "finish", "heartbeat", "jobs")
 
 _CUT = """
@@ -52,6 +55,12 @@ _HAVE_ENDED = f"SELECT ({history.ENDED}) >= $1"
 _STARTS = "SELECT count(*) FROM drill.history WHERE step = 'start'"
 _EFFECT_STEPS = "SELECT count(*) FROM drill.history WHERE step = 'effect'"
 _NOW = "SELECT clock_timestamp()"
+_SECONDS_SINCE = "SELECT extract(epoch FROM clock_timestamp() - $1::timestamptz)::float8"
+# $1 when it went silent: what was on its way then does not count
+_BEAT_SINCE = """
+SELECT count(*) FROM ops.worker_heartbeats
+ WHERE last_heartbeat_at > $1::timestamptz + interval '0.5 seconds'
+"""
 _NEIGHBOURS_CHARGED = """
 SELECT count(*) FROM ops.jobs WHERE job_type <> 'drill_poison' AND crashes > 1
 """
@@ -130,6 +139,26 @@ async def terminate(conn: Connection, team: Crew) -> tuple[list[Finding], float 
     return [*await _examined(conn), Finding("no process ended", alive)], None
 
 
+async def silence(conn: Connection, team: Crew) -> tuple[list[Finding], float | None]:
+    """The network goes silent and closes no connection; new ones are served."""
+    async with proxy_to(team.dsn, Proxy) as between:
+        members = await team.started(conn, 2, SUPABASE_DB_URL_DEV=between.dsn)
+        await history.put_mixed(conn, JOBS, seconds=JOB_SECONDS)
+        await until(conn, _HAVE_ENDED, JOBS // 4, seconds=SETTLE_SECONDS)
+        since = await conn.fetchval(_NOW)
+        between.silence(*(f"dragonfly {kind}" for kind in KINDS))
+        await until(conn, _BEAT_SINCE, since, expected=len(members), seconds=SETTLE_SECONDS)
+        await until(conn, history.UNENDED, expected=0, seconds=SETTLE_SECONDS)
+        seconds = await conn.fetchval(_SECONDS_SINCE, since)
+        alive = all(member.code is None for member in members)
+        await team.stop()
+    found = Finding(
+        f"all is well again within {SILENCE_SECONDS:g} s", seconds <= SILENCE_SECONDS,
+        f"{seconds:.1f} s",
+    )  # fmt: skip
+    return [*await _examined(conn), found, Finding("no process ended", alive)], None
+
+
 async def poison(conn: Connection, team: Crew) -> tuple[list[Finding], float | None]:
     """A job kills every process that runs it; each is started again, as a platform does."""
     settings = {"DRAGONFLY_CRASH_BUDGET": str(BUDGET)}
@@ -156,6 +185,7 @@ SCENARIOS: dict[str, Scenario] = {
     "kill9": kill9,
     "zombie": zombie,
     "terminate": terminate,
+    "silence": silence,
     "poison": poison,
 }
 
