@@ -19,7 +19,7 @@ from dragonfly.events import (
     WorkerPaused,
 )
 from dragonfly.job import RetryPolicy
-from dragonfly.postgres import database, transactions
+from dragonfly.postgres import database, lending, transactions
 from dragonfly.runtime import execution, listener, process
 from tests.proxy import Proxy, proxy
 from tests.support import Recorder, drain, running, until
@@ -38,7 +38,7 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
         (transactions, "BEGIN_SECONDS"),
         (transactions, "COMMIT_SECONDS"),
         (execution, "COMMIT_SECONDS"),
-        (execution, "RELEASE_SECONDS"),
+        (lending, "RELEASE_SECONDS"),
         (listener, "PROOF_EVERY_SECONDS"),
         (listener, "PROOF_SECONDS"),
     ):
