@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import anyio
+import asyncpg
 import pytest
 
 from dragonfly.events import Events
 from dragonfly.postgres.database import open_database
+from dragonfly.runtime.inspector import Inspector
 from dragonfly.runtime.process import Process, open_process
 from dragonfly.settings import Settings
 from tests.proxy import Proxy, proxy
+from tests.support import until
 
 PID = "SELECT pg_backend_pid()"
 CLAIM, JOBS = "dragonfly claim", "dragonfly jobs"
@@ -74,6 +77,37 @@ async def test_what_lies_in_the_pool_proves_itself(between: Proxy, process: Proc
             after = {await one.fetchval(PID), await other.fetchval(PID)}
 
     assert set() == before & after
+
+
+async def test_a_doubt_lets_the_pool_prove_itself(between: Proxy, process: Process) -> None:
+    """Nobody has to borrow a silent connection to find out."""
+    async with process.pool.acquire() as one, process.pool.acquire() as other:
+        await one.execute("SELECT")
+        await other.execute("SELECT")
+    assert 2 == process.pool.get_idle_size() == between.silence(JOBS)
+    async with anyio.create_task_group() as group:
+        group.start_soon(Inspector(process).run)
+        process.sessions.doubt()
+        with anyio.fail_after(20):
+            while process.pool.get_idle_size():
+                await anyio.sleep(0.02)
+        group.cancel_scope.cancel()
+
+
+async def test_what_was_closed_here_is_ended_there(
+    between: Proxy, process: Process, conn: asyncpg.Connection
+) -> None:
+    """The server hears nothing of a close in a silent network: it is told by the witness."""
+    async with process.pool.acquire() as borrowed:
+        await borrowed.execute("BEGIN; LOCK ops.jobs IN ACCESS EXCLUSIVE MODE")
+        pid = await borrowed.fetchval(PID)
+        assert 1 == between.silence(JOBS)
+        borrowed.terminate()
+    async with anyio.create_task_group() as group:
+        group.start_soon(Inspector(process).run)
+        process.sessions.doubt()
+        await until(conn, "SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid, expected=0)
+        group.cancel_scope.cancel()
 
 
 async def test_an_answer_that_is_late_casts_doubt(between: Proxy, process: Process) -> None:

@@ -111,6 +111,8 @@ class Proxy:
             while data := await reader.read(PIECE):
                 if not await self.carry(link, data, writer, request=request):
                     break
+        if link.silent:
+            await anyio.sleep_forever()  # neither side hears that the other one has gone
         scope.cancel()
 
     async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
