@@ -81,7 +81,7 @@ class Watch:
     def hear(self, event: told.Event) -> None:
         """Judge an event of the process, unless the process is dead by now."""
         if not self.closed:
-            self._judge(event)
+            _JUDGED.dispatch(type(event))(self, event)
 
     def _broken(self, condition: bool, sentence: str) -> None:
         if condition:
@@ -256,3 +256,7 @@ class Watch:
         self.exit_code = event.exit_code
         for worker, start in self._starts.items():
             self._nothing_is_owed(worker, start)
+
+
+# looked up once: as a method it would be bound anew for each event
+_JUDGED = Watch.__dict__["_judge"].dispatcher

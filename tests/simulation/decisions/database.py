@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from dragonfly.backoff import pause_seconds
-from dragonfly.errors import ConfigurationError, LoginRefused
+from dragonfly.errors import LoginRefused
 from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.postgres.failures import TROUBLE, Failure, classify, describe
+from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.loop import WorkerLoop
 from dragonfly.runtime.outcomes import completed
-from tests.simulation.decisions.kernel import Bell, Scope, first_of, move_on_after, sleep
+from tests.simulation.decisions.kernel import Bell, Scope, move_on_after, sleep
 from tests.simulation.watch import NEXT_TO_NOTHING
 
 if TYPE_CHECKING:
@@ -103,7 +105,8 @@ class Server:
 
     async def answer(self, purpose: str) -> None:
         """One statement: it goes through, or raises what asyncpg would."""
-        await self.reach(purpose)
+        if purpose not in self.open:
+            await self.reach(purpose)
         fate = self._life.fate
         await sleep(fate.latency())
         if self.away or fate.happens(self.error_rate):
@@ -243,27 +246,22 @@ class Pulse:
 
     def __init__(self, process: Any, _rescuer: object) -> None:
         self._life: Life = process.claims
-        self._nudged = Bell()
 
     def nudge(self) -> None:
-        self._nudged.set()
+        """Each claim looks at it anyway, and so does each minute."""
 
     async def run(self, loop: WorkerLoop) -> None:
         life = self._life
         pause = life.fate.settings.heartbeat_seconds
         while True:
-            self._nudged.clear()
-            try:
+            with suppress(*TROUBLE):
                 await life.server.reach("heartbeat")
-            except (ConfigurationError, *TROUBLE):
-                await sleep(pause)
-                continue
-            life.judge.beaten(loop.worker.name, loop.health)
-            loop.give_back_the_late()
-            await first_of(self._nudged, seconds=pause)
+                life.judge.shown(loop.worker.name, loop.health)
+                loop.give_back_the_late()
+            await sleep(pause)
 
-    async def last_word(self, _loop: WorkerLoop, _status: object, _reason: str | None) -> None:
-        """Nobody reads it."""
+    async def last_word(self, loop: WorkerLoop, status: WorkerStatus, _reason: str | None) -> None:
+        self._life.judge.last_word(loop.worker.name, status)
 
 
 class Sweeper:

@@ -61,17 +61,18 @@ class Fate(large.Fate):
         self.seconds = choice((20.0, MINUTE, 5 * MINUTE, 15 * MINUTE))
         self.deeds = (*GOOD[: 1 + int(3 * draw())], *choice(MOODS))
         self.error_rate = choice((0.0, 0.0, 0.0, 0.05))
+        self.workers = 1 + (draw() < 0.6)
         self.slots = {"left": choice((1, 2, 3)), "right": 1}
         self.broken_lifespan = draw() < 0.03
-        self.settings = _settings(choice((0.0, 5.0, 25.0)), int(4 * draw()), choice((30.0, MINUTE)))
+        self.settings = _settings(choice((0.0, 5.0, 25.0)), int(4 * draw()), choice((MINUTE, 5 * MINUTE)))
         late = 0.0 if self.mode is Mode.DRAIN else 0.4
         self.planned = [
             Planned(
                 draw() * self.seconds if draw() < late else 0.0,
-                TYPES[int(3 * draw())],
+                TYPES[int((1 + self.workers) * draw())],
                 choice((0.0, 0.0, 0.0, 10.0)),
             )
-            for _ in range(choice((2, 4, 8)))
+            for _ in range(choice((1, 3, 6)))
         ]
         long = (1.0, 10.0, 45.0, 2 * MINUTE, 10 * MINUTE)
         self.events = [

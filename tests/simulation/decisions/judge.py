@@ -28,8 +28,11 @@ if TYPE_CHECKING:
     from tests.simulation.decisions.database import Row
     from tests.simulation.decisions.life import Life
 
+# what is told of ends that cannot be written says so, and of nothing else
+UNWRITABLE_SECONDS = 1.0
 # how late a look may be that is owed at once: others may be under way, at the latency of a seed
 LATE_SECONDS = 1.0
+IGNORED = frozenset({told.JobStarted, told.JobsClaimed})
 # a claim or two under way, each with a login before it
 UNDER_WAY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 15 * 60 * 1.2
@@ -68,12 +71,13 @@ class Judge(Watch):
         self.stopped_at = self.hurried_at = math.inf
         self.drained = False
         self.lost: set[int] = set()
+        self._fallen: set[str] = set()
 
     # --- what the process tells -----------------------------------------------------------------
 
     def hear(self, event: told.Event) -> None:
         super().hear(event)
-        if not self.closed:
+        if not self.closed and type(event) not in IGNORED:
             self._follow(event)
 
     def _follow(self, event: told.Event) -> None:
@@ -81,6 +85,7 @@ class Judge(Watch):
         match event:
             case told.WorkerStarted():
                 self._desks[event.worker] = Desk(last=now)
+                self._fallen.discard(event.worker)
             case told.WorkerPaused() | told.WorkerRecovered():
                 self._owe(event.worker)
             case told.DatabaseAway():
@@ -95,18 +100,21 @@ class Judge(Watch):
                 self._whole_worker(event)
             case told.CrashLoopDetected():
                 self.fell, self._desks[event.worker].fell_at = True, now
+                self._fallen.add(event.worker)
             case told.WorkerFell():
                 self.fell = True
+                self._fallen.add(event.worker)
             case told.JobFinished():
                 last = self._ends.get(event.job_id)
                 refused = last is not None and last.end is End.CONFIGURATION
                 self.unhappy |= event.outcome in {"failed", "retried"} or refused
             case told.JobLockLost():
+                self._desks[event.worker].last = now
                 self.settled()
 
     def _whole_worker(self, event: told.CircuitOpened | told.CircuitClosed) -> None:
         opened = isinstance(event, told.CircuitOpened)
-        if self.finishes_tell:
+        if self.finishes_tell or (opened and event.seconds == UNWRITABLE_SECONDS):
             self.unwritable, self.writable_since = opened, self._kernel.now
             return
         desk = self._desks[event.worker]
@@ -127,30 +135,33 @@ class Judge(Watch):
     def asked(self, worker: str, types: Sequence[str], limit: int) -> str | None:
         """A claim begins; the type that it probes, if it does."""
         desk, start, now = self._desks[worker], self._starts[worker], self._kernel.now
-        stop = self._life.process.stop
-        self._broken(stop.claiming.is_set(), f"{worker} claims after it was told to stop")
-        self._broken(start.crashed, f"{worker} claims after its fall")
-        early = now < self._blocked_until(worker) - NEXT_TO_NOTHING
-        self._broken(early, f"{worker} claims in a pause")
-        self._broken(self.unwritable, f"{worker} claims although no end can be written")
-        once = self._life.fate.mode is Mode.ONCE
-        self._broken(once and desk.claimed + limit > 1, f"{worker} claims more than one job")
+        if self._life.process.stop.claiming.is_set():
+            self._complain(f"{worker} claims after it was told to stop")
+        if start.crashed:
+            self._complain(f"{worker} claims after its fall")
+        if now < self._blocked_until(worker) - NEXT_TO_NOTHING:
+            self._complain(f"{worker} claims in a pause")
+        if self.unwritable:
+            self._complain(f"{worker} claims although no end can be written")
+        if self._life.fate.mode is Mode.ONCE and desk.claimed + limit > 1:
+            self._complain(f"{worker} claims more than one job")
+        self.shown(worker, self._life.boss._loops[worker].health)
         self._in_time(worker, desk.owed_since)
         desk.owed_since = math.inf
+        if not start.circuits:
+            return None
         shut = {kind for kind, each in start.circuits.items() if kind and each.open}
         if len(types) == 1 and types[0] in shut:
             self._judge_a_probe(worker, types[0], limit)
             return types[0]
-        wrong = sorted(shut.intersection(types))
-        self._broken(bool(wrong), f"{worker} claims {wrong} while their circuit is open")
+        if shut.intersection(types):
+            self._complain(f"{worker} claims {types} while the circuits of {shut} are open")
         return None
 
     def _in_time(self, worker: str, since: float) -> None:
         late = self._kernel.now - max(since, self._desks[worker].last, self.writable_since)
-        self._broken(
-            since < math.inf and late > LATE_SECONDS,
-            f"{worker} looks {late:.1f} s after its pause was over",
-        )
+        if late > LATE_SECONDS:
+            self._complain(f"{worker} looks {late:.1f} s after its pause was over")
 
     def _judge_a_probe(self, worker: str, job_type: str, limit: int) -> None:
         circuit = self._circuit(worker, job_type)
@@ -179,22 +190,25 @@ class Judge(Watch):
 
     # --- what its heartbeat shows ---------------------------------------------------------------
 
-    def beaten(self, worker: str, health: Health) -> None:
-        """The row says what is the case."""
+    def shown(self, worker: str, health: Health) -> None:
+        """Its row says what is the case, and why."""
         start, desk = self._starts[worker], self._desks[worker]
-        troubled = (
-            start.failures > 0
-            or desk.away
-            or desk.own
-            or self.unwritable
-            or any(circuit.open for kind, circuit in start.circuits.items() if kind)
-        )
+        troubled = start.failures > 0 or desk.away or desk.own or self.unwritable
+        if start.circuits and not troubled:
+            troubled = any(circuit.open for kind, circuit in start.circuits.items() if kind)
         expected = WorkerStatus.DEGRADED if troubled else WorkerStatus.RUNNING
         if start.crashed:
             expected = WorkerStatus.ERROR
         if health.started and health.status is not expected:
             self._complain(f"{worker} shows {health.status}, not {expected}")
-        self._broken(troubled and not health.reason, f"{worker} does not say why")
+        if troubled and not health.reason:
+            self._complain(f"{worker} does not say why")
+
+    def last_word(self, worker: str, status: WorkerStatus) -> None:
+        """The row of a start that is over tells whether it fell."""
+        expected = WorkerStatus.ERROR if worker in self._fallen else WorkerStatus.STOPPED
+        if not self.closed and status is not expected:
+            self._complain(f"{worker} leaves as {status}, not as {expected}")
 
     # --- handlers and what is written of them ---------------------------------------------------
 
@@ -228,9 +242,9 @@ class Judge(Watch):
         row = self._life.queue.rows[finish.job_id]
         if self.closed or row.token != finish.lock_token:
             return  # it was lost: whatever is written now, the fence refuses
-        fits = self._fits(finish, row)
-        what = self._ends[row.id] if row.started else "nothing"
-        self._broken(not fits, f"after {what} is written: {finish}")
+        if not self._fits(finish, row):
+            what = self._ends[row.id] if row.started else "nothing"
+            self._complain(f"after {what} is written: {finish}")
 
     def _fits(self, finish: Finish, row: Row) -> bool:
         status, refund, delay = finish.status, finish.refund, finish.delay

@@ -134,13 +134,16 @@ class Scope:
         self._over, self.task.scope = True, self.parent
         if self._timer is not None:
             self._timer.call = None
-        if kind is asyncio.CancelledError and self.cancel_called and not is_cancelled(self.parent):
-            self.cancelled_caught = True
+        if self.cancel_called:
+            Kernel.current.cancelled -= 1
+            if kind is asyncio.CancelledError and not is_cancelled(self.parent):
+                self.cancelled_caught = True
         return self.cancelled_caught
 
     def cancel(self) -> None:
         if not self.cancel_called and not self._over:
             self.cancel_called = True
+            Kernel.current.cancelled += 1
             Kernel.current.wake_the_cancelled()
 
 
@@ -214,6 +217,7 @@ class Kernel:
         self.now = START_SECONDS
         self.turns = 0
         self.over = False
+        self.cancelled = 0  # scopes that are, and have not been left: mostly none
         self._random = rng.random
         self._tasks: dict[Task, None] = {}
         self._ready: list[Task] = []
@@ -255,9 +259,10 @@ class Kernel:
 
     def run(self, until: Task) -> None:
         """Play until this task is over, or until somebody says that all is."""
-        ready, tasks = self._ready, self._tasks
+        ready, tasks, timers = self._ready, self._tasks, self._timers
         while until in tasks and not self.over:
-            self._fire()
+            if not ready or (timers and timers[0][0] <= self.now):
+                self._fire()
             self.now += TURN_SECONDS
             self.turns += 1
             if self.turns > TURNS_MOST:
@@ -279,7 +284,7 @@ class Kernel:
     def _step(self, task: Task) -> None:
         self.task = task
         try:
-            if not (task.firm or task.fresh) and is_cancelled(task.scope):
+            if self.cancelled and not (task.firm or task.fresh) and is_cancelled(task.scope):
                 bells = task.coroutine.throw(asyncio.CancelledError())
             else:
                 task.fresh = False
@@ -289,7 +294,7 @@ class Kernel:
         except BaseException as error:  # noqa: BLE001 - it goes to whoever waits for the task
             self._end(task, error)
         else:
-            if not bells or (not task.firm and is_cancelled(task.scope)):
+            if not bells or (self.cancelled and not task.firm and is_cancelled(task.scope)):
                 self._ready.append(task)
                 return
             task.bells = bells
@@ -314,14 +319,16 @@ class Kernel:
 # --- what asyncio and anyio offer as functions ----------------------------------------------------
 
 
-async def sleep(seconds: float, _result: object = None) -> None:
+@coroutine
+def sleep(seconds: float, _result: object = None) -> Generator[tuple[Bell, ...], None, None]:
     if seconds <= 0:
-        await park()
+        yield ()
         return
-    bell, kernel = Bell(), Kernel.current
+    kernel = Kernel.current
+    bell = Bell()
     timer = kernel.call_at(kernel.now + seconds, bell.set)
     try:
-        await park(bell)
+        yield (bell,)
     finally:
         timer.call = None
 

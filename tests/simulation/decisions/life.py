@@ -80,7 +80,7 @@ class Life:
         events.on(Told, self.judge.hear)
         hands, workers = _crew(fate.slots["left"], fate.slots["right"])
         hands.incarnation, hands.fate = self, fate  # type: ignore[assignment]
-        self.boss = Supervisor(self.process, workers, exit_now=self._leave)
+        self.boss = Supervisor(self.process, workers[: fate.workers], exit_now=self._leave)
 
     def complain(self, sentence: str) -> None:
         self.broken.append(f"{self.kernel.now - stage.START_SECONDS:.3f} s: {sentence}")
