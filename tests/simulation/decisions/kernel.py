@@ -78,7 +78,7 @@ def park(*bells: Bell) -> Generator[tuple[Bell, ...], None, None]:
 class Task:
     """A coroutine that runs; ``scope`` is the innermost it is in."""
 
-    __slots__ = ("bells", "coroutine", "firm", "fresh", "group", "scope")
+    __slots__ = ("alarm", "bells", "coroutine", "firm", "fresh", "group", "scope")
 
     def __init__(
         self, life: Coroutine[Any, Any, Any], scope: Scope | None, group: TaskGroup | None
@@ -87,6 +87,7 @@ class Task:
         self.scope = scope
         self.group = group
         self.bells: tuple[Bell, ...] = ()  # those it waits for
+        self.alarm = 0  # the number of the timer that it sleeps until
         self.fresh = True  # whatever befalls it, it begins
         self.firm = False  # it waits for its children, whom a cancellation reaches by itself
 
@@ -221,7 +222,7 @@ class Kernel:
         self._random = rng.random
         self._tasks: dict[Task, None] = {}
         self._ready: list[Task] = []
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers: list[tuple[float, int, Timer | Task]] = []
         self._numbers = 0
         Kernel.current = self
 
@@ -246,15 +247,15 @@ class Kernel:
         return task
 
     def wake(self, task: Task) -> None:
-        if task.bells:
+        if task.bells or task.alarm:
             for bell in task.bells:
                 bell.waiters.remove(task)
-            task.bells = ()
+            task.bells, task.alarm = (), 0
             self._ready.append(task)
 
     def wake_the_cancelled(self) -> None:
         for task in self._tasks:
-            if task.bells and not task.firm and is_cancelled(task.scope):
+            if not task.firm and is_cancelled(task.scope):
                 self.wake(task)
 
     def run(self, until: Task) -> None:
@@ -274,8 +275,12 @@ class Kernel:
         """Everything that is due by now; by the next timer, if nobody is ready."""
         timers, ready = self._timers, self._ready
         while timers and (timers[0][0] <= self.now or not ready):
-            when, _, timer = heapq.heappop(timers)
-            if timer.call is not None:
+            when, number, timer = heapq.heappop(timers)
+            if type(timer) is Task:
+                if timer.alarm == number:
+                    self.now, timer.alarm = max(self.now, when), 0
+                    ready.append(timer)
+            elif timer.call is not None:
                 self.now = max(self.now, when)
                 timer.call()
         if not ready:
@@ -296,6 +301,11 @@ class Kernel:
         else:
             if not bells or (self.cancelled and not task.firm and is_cancelled(task.scope)):
                 self._ready.append(task)
+                return
+            if type(bells) is float:
+                self._numbers += 1
+                task.alarm = self._numbers
+                heapq.heappush(self._timers, (self.now + bells, self._numbers, task))
                 return
             task.bells = bells
             for bell in bells:
@@ -320,17 +330,8 @@ class Kernel:
 
 
 @coroutine
-def sleep(seconds: float, _result: object = None) -> Generator[tuple[Bell, ...], None, None]:
-    if seconds <= 0:
-        yield ()
-        return
-    kernel = Kernel.current
-    bell = Bell()
-    timer = kernel.call_at(kernel.now + seconds, bell.set)
-    try:
-        yield (bell,)
-    finally:
-        timer.call = None
+def sleep(seconds: float, _result: object = None) -> Generator[object, None, None]:
+    yield seconds if seconds > 0 else ()
 
 
 def move_on_after(seconds: float | None, *, shield: bool = False) -> Scope:
