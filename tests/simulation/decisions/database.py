@@ -39,6 +39,7 @@ class Row:
     due: float
     status: JobStatus = JobStatus.PENDING
     attempts: int = 0
+    claimed: float = 0.0  # when
     token: int | None = None
     started: bool = False  # whether a handler has begun what was claimed last
 
@@ -69,11 +70,11 @@ class Queue:
         if not due:
             return Claimed([], mine[0].due - now if mine else None)
         self._tokens += 1
-        return Claimed([self._take(row) for row in due])
+        return Claimed([self._take(row, now) for row in due])
 
-    def _take(self, row: Row) -> Claim:
+    def _take(self, row: Row, now: float) -> Claim:
         row.status, row.token, row.started = JobStatus.PROCESSING, self._tokens, False
-        row.attempts += 1
+        row.attempts, row.claimed = row.attempts + 1, now
         return Claim(
             row.id, row.job_type, "{}", row.attempts, MAX_ATTEMPTS, 0, self._tokens, None, None
         )
@@ -258,6 +259,7 @@ class Pulse:
                 await life.server.reach("heartbeat")
                 life.judge.shown(loop.worker.name, loop.health)
                 loop.give_back_the_late()
+                life.judge.waiting(loop.worker.name, loop.ledger.waiting)
             await sleep(pause)
 
     async def last_word(self, loop: WorkerLoop, status: WorkerStatus, _reason: str | None) -> None:

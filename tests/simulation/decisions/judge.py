@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dragonfly import events as told
-from dragonfly.job import Finish, JobStatus
+from dragonfly.job import Claim, Finish, JobStatus
 from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.health import Health
@@ -32,7 +33,11 @@ if TYPE_CHECKING:
 UNWRITABLE_SECONDS = 1.0
 # how late a look may be that is owed at once: others may be under way, at the latency of a seed
 LATE_SECONDS = 1.0
+AHEAD_SECONDS = 0.1
+# however short the jobs before: a mean is moved half the way to a run that is longer
+MEAN_OVER_LAST = 2.0
 IGNORED = frozenset({told.JobStarted, told.JobsClaimed})
+REFUSALS_OF_A_BUG = 3
 # a claim or two under way, each with a login before it
 UNDER_WAY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 15 * 60 * 1.2
@@ -50,6 +55,7 @@ class Desk:
     last: float = 0.0  # when a claim was answered, or a handler ended
     probes: dict[str, int] = field(default_factory=dict)
     claimed: int = 0
+    ran: float = math.inf  # how long the last job took
     fell_at: float = math.inf
 
 
@@ -71,6 +77,7 @@ class Judge(Watch):
         self.stopped_at = self.hurried_at = math.inf
         self.drained = False
         self.lost: set[int] = set()
+        self._refusals: Counter[int] = Counter()  # by job: how often its configuration was wrong
         self._fallen: set[str] = set()
 
     # --- what the process tells -----------------------------------------------------------------
@@ -108,6 +115,9 @@ class Judge(Watch):
                 last = self._ends.get(event.job_id)
                 refused = last is not None and last.end is End.CONFIGURATION
                 self.unhappy |= event.outcome in {"failed", "retried"} or refused
+            case told.JobAbandoned():
+                deed = self._ends[event.job_id].deed
+                self._broken(deed is not Deed.STUBBORN, f"job {event.job_id} is not cut off")
             case told.JobLockLost():
                 self._desks[event.worker].last = now
                 self.settled()
@@ -145,6 +155,9 @@ class Judge(Watch):
             self._complain(f"{worker} claims although no end can be written")
         if self._life.fate.mode is Mode.ONCE and desk.claimed + limit > 1:
             self._complain(f"{worker} claims more than one job")
+        slots = self._life.fate.slots[worker]
+        if limit > slots * (1 + MEAN_OVER_LAST * AHEAD_SECONDS / max(desk.ran, 1e-6)):
+            self._complain(f"{worker} claims {limit} jobs after one of {desk.ran:g} s")
         self.shown(worker, self._life.boss._loops[worker].health)
         self._in_time(worker, desk.owed_since)
         desk.owed_since = math.inf
@@ -204,6 +217,12 @@ class Judge(Watch):
         if troubled and not health.reason:
             self._complain(f"{worker} does not say why")
 
+    def waiting(self, worker: str, claims: Iterable[Claim]) -> None:
+        """What is left waiting for a slot right after a heartbeat came since the one before."""
+        before = self._kernel.now - self._settings.heartbeat_seconds
+        late = [claim.id for claim in claims if self._life.queue.rows[claim.id].claimed < before]
+        self._broken(bool(late), f"{worker} lets {late} wait for longer than a heartbeat")
+
     def last_word(self, worker: str, status: WorkerStatus) -> None:
         """The row of a start that is over tells whether it fell."""
         expected = WorkerStatus.ERROR if worker in self._fallen else WorkerStatus.STOPPED
@@ -222,6 +241,8 @@ class Judge(Watch):
         if not self.closed:
             desk = self._desks[attempt.worker]
             desk.last = self._kernel.now
+            desk.ran = desk.last - attempt.started
+            self._refusals[attempt.job_id] += attempt.end is End.CONFIGURATION
             if desk.probes.get(attempt.job_type) == attempt.job_id:
                 del desk.probes[attempt.job_type]
             self._cut_off_in_time(attempt, desk)
@@ -264,7 +285,8 @@ class Judge(Watch):
             case End.CUT_OFF:
                 return charged if late else back and delay is None
             case End.CONFIGURATION:
-                return (back and (delay or 0) > 0) or status is JobStatus.FAILED
+                bug = status is JobStatus.FAILED and self._refusals[row.id] >= REFUSALS_OF_A_BUG
+                return (back and (delay or 0) > 0) or bug
             case End.AWAY:
                 return back and delay is not None and delay > 0
         return {

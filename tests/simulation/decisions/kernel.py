@@ -185,7 +185,7 @@ class TaskGroup:
         if error is not None:
             self.fail(error)
         task = Kernel.current.task
-        while self.children:
+        while self.children and not isinstance(error, GeneratorExit):
             task.firm = True
             await park(self.empty)
         task.firm = False
