@@ -59,9 +59,7 @@ class Start:
 class Watch:
     """Follows the workers of one process; ``complain`` hears each broken promise."""
 
-    def __init__(
-        self, loop: Clock, settings: Settings, complain: Callable[[str], None]
-    ) -> None:
+    def __init__(self, loop: Clock, settings: Settings, complain: Callable[[str], None]) -> None:
         self.attempts: list[Attempt] = []
         self.disturbed = False  # time has leapt: how long something took proves nothing
         self.closed = False

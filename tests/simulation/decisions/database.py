@@ -274,5 +274,3 @@ class Sweeper:
 
     async def run(self) -> None:
         return
-
-

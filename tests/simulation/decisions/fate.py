@@ -42,10 +42,15 @@ class Planned:
 
 
 @cache
-def _settings(grace: float, restarts: int, poll: float) -> Settings:
+def _settings(grace: float, restarts: int, poll: float, heartbeat: float) -> Settings:
+    """Reading them anew for each life would take longer than the life."""
     chosen = {
-        **{"heartbeat_seconds": 60.0, "lease_seconds": 180.0, "backoff_scale": 1.0},
-        **{"grace_seconds": grace, "worker_restarts": restarts, "poll_seconds": poll},
+        "heartbeat_seconds": heartbeat,
+        "lease_seconds": 3 * heartbeat,
+        "backoff_scale": 1.0,
+        "grace_seconds": grace,
+        "worker_restarts": restarts,
+        "poll_seconds": poll,
     }
     return Settings().model_copy(update=chosen)
 
@@ -64,7 +69,12 @@ class Fate(large.Fate):
         self.workers = 1 + (draw() < 0.6)
         self.slots = {"left": choice((1, 2, 3)), "right": 1}
         self.broken_lifespan = draw() < 0.03
-        self.settings = _settings(choice((0.0, 5.0, 25.0)), int(4 * draw()), choice((MINUTE, 5 * MINUTE)))
+        self.settings = _settings(
+            choice((0.0, 5.0, 25.0)),
+            int(4 * draw()),
+            choice((MINUTE, 5 * MINUTE)),
+            choice((20.0, MINUTE, MINUTE)),
+        )
         late = 0.0 if self.mode is Mode.DRAIN else 0.4
         self.planned = [
             Planned(
@@ -72,7 +82,7 @@ class Fate(large.Fate):
                 TYPES[int((1 + self.workers) * draw())],
                 choice((0.0, 0.0, 0.0, 10.0)),
             )
-            for _ in range(choice((1, 3, 6)))
+            for _ in range(choice((3, 6, 14) if self.mode is Mode.DRAIN else (1, 3, 6)))
         ]
         long = (1.0, 10.0, 45.0, 2 * MINUTE, 10 * MINUTE)
         self.events = [

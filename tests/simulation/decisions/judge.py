@@ -124,12 +124,13 @@ class Judge(Watch):
 
     def _whole_worker(self, event: told.CircuitOpened | told.CircuitClosed) -> None:
         opened = isinstance(event, told.CircuitOpened)
-        if self.finishes_tell or (opened and event.seconds == UNWRITABLE_SECONDS):
+        seconds = event.seconds if isinstance(event, told.CircuitOpened) else 0.0
+        if self.finishes_tell or seconds == UNWRITABLE_SECONDS:
             self.unwritable, self.writable_since = opened, self._kernel.now
             return
         desk = self._desks[event.worker]
         desk.own = opened
-        desk.own_until = self._kernel.now + event.seconds if opened else 0.0
+        desk.own_until = self._kernel.now + seconds if opened else 0.0
         self._owe(event.worker)
 
     def _blocked_until(self, worker: str) -> float:
@@ -317,7 +318,6 @@ class Judge(Watch):
         life = self._life
         for worker in self._starts:
             self._broken(bool(life.held_by(worker)), f"a drain ends while {worker} holds jobs")
-        self._broken(bool(life.finishes.backlog), "a drain ends before its last end is written")
         living = {kind for name in life.process.wakeups for kind in self._types(name)}
         for row in life.queue.rows.values():
             due = row.status is JobStatus.PENDING and row.due <= self.settled_at

@@ -276,7 +276,7 @@ class Kernel:
         timers, ready = self._timers, self._ready
         while timers and (timers[0][0] <= self.now or not ready):
             when, number, timer = heapq.heappop(timers)
-            if type(timer) is Task:
+            if isinstance(timer, Task):
                 if timer.alarm == number:
                     self.now, timer.alarm = max(self.now, when), 0
                     ready.append(timer)

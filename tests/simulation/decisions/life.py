@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -85,7 +85,7 @@ class Life:
     def complain(self, sentence: str) -> None:
         self.broken.append(f"{self.kernel.now - stage.START_SECONDS:.3f} s: {sentence}")
 
-    def held_by(self, worker: str) -> Iterable[int]:
+    def held_by(self, worker: str) -> Collection[int | None]:
         loop = self.boss._loops.get(worker)
         return loop.ledger.held if loop else ()
 
