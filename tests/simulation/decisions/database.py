@@ -40,12 +40,16 @@ class Row:
     status: JobStatus = JobStatus.PENDING
     attempts: int = 0
     claimed: float = 0.0  # when
+    rung: float | None = None  # when it came, being due; None if it became so later
     token: int | None = None
     started: bool = False  # whether a handler has begun what was claimed last
 
     @property
     def is_open(self) -> bool:
         return self.status in {JobStatus.PENDING, JobStatus.PROCESSING}
+
+    def is_due(self, now: float) -> bool:
+        return self.status is JobStatus.PENDING and self.due <= now
 
 
 class Queue:
@@ -57,7 +61,8 @@ class Queue:
 
     def enqueue(self, planned: Planned, now: float) -> None:
         number = len(self.rows) + 1
-        self.rows[number] = Row(number, planned.job_type, now + planned.delay)
+        rung = None if planned.delay else now
+        self.rows[number] = Row(number, planned.job_type, now + planned.delay, rung=rung)
 
     def claim(self, types: Sequence[str], limit: int, now: float) -> Claimed:
         mine = [
@@ -87,6 +92,7 @@ class Queue:
         row.attempts -= int(finish.refund)
         if finish.delay is not None:
             row.due = now + finish.delay
+        row.rung = now if row.is_due(now) else None
         return row.status
 
     def cancel(self, row: Row) -> None:
@@ -224,6 +230,9 @@ class Finishes:
             self._waiting.remove((finish, holder))
             holder.settled(finish, status)
             self._life.judge.settled()
+            row = self._life.queue.rows[finish.job_id]
+            if status is not None and row.is_due(self._life.kernel.now):
+                self._life.boss._ring(row.job_type)
         self._tell(None)
         if not self._waiting:
             self._empty.set()

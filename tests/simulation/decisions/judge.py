@@ -38,6 +38,8 @@ AHEAD_SECONDS = 0.1
 MEAN_OVER_LAST = 2.0
 IGNORED = frozenset({told.JobStarted, told.JobsClaimed})
 REFUSALS_OF_A_BUG = 3
+# a claim that is under way, and the one after it
+UNHEARD_SECONDS = 10.0
 # a claim or two under way, each with a login before it
 UNDER_WAY_SECONDS = 15.0
 LONGEST_RETRY_SECONDS = 15 * 60 * 1.2
@@ -105,6 +107,8 @@ class Judge(Watch):
                 self._owe(event.worker)
             case told.CircuitOpened(job_type=None) | told.CircuitClosed(job_type=None):
                 self._whole_worker(event)
+            case told.CircuitClosed():
+                self._desks[event.worker].last = now
             case told.CrashLoopDetected():
                 self.fell, self._desks[event.worker].fell_at = True, now
                 self._fallen.add(event.worker)
@@ -193,6 +197,8 @@ class Judge(Watch):
     def answered(self, worker: str, claimed: Claimed, probed: str | None) -> None:
         """The claim travels back with these jobs."""
         desk, now = self._desks[worker], self._kernel.now
+        if probed is None:
+            self._waited_for_nothing(worker, claimed)
         desk.last, desk.claimed = now, desk.claimed + len(claimed.jobs)
         if probed is None:
             return
@@ -201,6 +207,14 @@ class Judge(Watch):
         elif (circuit := self._starts[worker].circuits.get(probed)) is not None:
             pause = CIRCUIT_SECONDS * 2.0**circuit.openings
             circuit.probe_at = now + min(pause, CIRCUIT_CAP_SECONDS)
+
+    def _waited_for_nothing(self, worker: str, claimed: Claimed) -> None:
+        """Whatever came when it was due rang for the worker, which had a slot or gets one."""
+        free = max(self._desks[worker].last, self._blocked_until(worker), self.writable_since)
+        for claim in claimed.jobs:
+            rung = self._life.queue.rows[claim.id].rung
+            late = 0.0 if rung is None else self._kernel.now - max(rung, free)
+            self._broken(late > UNHEARD_SECONDS, f"job {claim.id} rang, and waited {late:.1f} s")
 
     # --- what its heartbeat shows ---------------------------------------------------------------
 

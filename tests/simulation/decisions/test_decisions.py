@@ -90,6 +90,7 @@ def test_a_standstill_counted_wrongly_is_noticed(instead: Any) -> None:
 
 _judge, _look, _wind_down = WorkerLoop._judge, WorkerLoop._look, WorkerLoop._wind_down
 _stop_if_drained = Process.stop_if_drained
+_wait, _succeeded = WorkerLoop._wait, Health.succeeded
 _record_success = backoff.BackoffState.record_success
 
 
@@ -188,6 +189,16 @@ def _tell_those_alive(self: Supervisor, reason: str | None) -> None:
         loop.health.finishes_refused(reason)
 
 
+async def _forget_who_rang(self: WorkerLoop, seconds: float | None) -> None:
+    self.wakeup.clear()
+    await _wait(self, seconds)
+
+
+def _take_any_success_for_the_database(self: Health, job_type: str) -> None:
+    self._lost_by_job, self._away_tries = False, 0
+    _succeeded(self, job_type)
+
+
 BREAKAGES: dict[str, tuple[Any, str, Any]] = {
     "an absent database is counted": (WorkerLoop, "_judge", _count_an_absent_database),
     "pauses without their cap": (backoff, "CAP_SECONDS", 600.0),
@@ -218,6 +229,14 @@ BREAKAGES: dict[str, tuple[Any, str, Any]] = {
     "claims whose end cannot be written": (Health, "may_claim", True),
     "a new start that does not know of refused ends": (
         Supervisor, "_finishes_refused", _tell_those_alive,
+    ),
+    "nobody is rung for a job": (Supervisor, "_ring", lambda *_: None),
+    "a ring during a claim is not heard": (WorkerLoop, "_wait", _forget_who_rang),
+    "jobs of a circuit that opened meanwhile start": (
+        WorkerLoop, "_give_back_the_shut", lambda *_: None,
+    ),
+    "any success is taken for the database's": (
+        Health, "succeeded", _take_any_success_for_the_database,
     ),
     "ten tries of a refused login": (logins, "LOGIN_TRIES", 10),
     "a refused login tried each minute": (logins, "LOGIN_PAUSE_SECONDS", 60.0),
