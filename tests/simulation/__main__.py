@@ -1,5 +1,6 @@
 """The long forms: ``python -m tests.simulation --seeds 5000`` plays whole processes, and with
-``--decisions`` what they decide, at fifty times as many seeds; ``--seed N`` plays one of them.
+``--decisions`` what they decide, at twenty times as many seeds; ``--seed N`` plays one of them, and
+of decisions tells all that happens.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import argparse
 import sys
 import time
 
+from tests.simulation.decisions import life
 from tests.simulation.many import play_all
 
 
@@ -20,6 +22,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="play this one alone")
     parser.add_argument("--processors", type=int, help="how many to use (default: all)")
     asked = parser.parse_args()
+    if asked.decisions and asked.seed is not None:
+        return tell_of(asked.seed)
     seeds = range(asked.first, asked.first + asked.seeds)
     if asked.seed is not None:
         seeds = range(asked.seed, asked.seed + 1)
@@ -35,6 +39,15 @@ def main() -> int:
         f"theirs in {took:.1f} s of ours ({len(seeds) / took:.0f} a second)"
     )
     return int(failed > 0)
+
+
+def tell_of(seed: int) -> int:
+    """The story of one life of decisions, event by event."""
+    with life.standing_stage():
+        outcome = life.play(seed, lambda second, event: say(f"{second:12.4f} s: {event}"))
+    for sentence in outcome.broken:
+        say(f"seed {seed}: {sentence}")
+    return int(bool(outcome.broken))
 
 
 def say(line: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -211,16 +211,23 @@ class Outcome:
     seconds: float
 
 
-def play(seed: int) -> Outcome:
-    """Play one seed on a stage that stands."""
+def play(seed: int, tell: Callable[[float, Told], object] | None = None) -> Outcome:
+    """Play one seed on a stage that stands; ``tell`` hears what happens, and at which second."""
     random.seed(seed)
     life = Life(seed)
+    if tell is not None:
+        listen = partial(_pass_on, life.kernel, tell)
+        life.process.events.on(Told, listen)
     try:
         life.live()
     except Exception as error:  # noqa: BLE001 - a life that breaks down is what we look for
         life.complain(f"it broke down: {type(error).__name__}: {error}")
     kernel = life.kernel
     return Outcome(seed, tuple(life.broken), kernel.turns, kernel.now - stage.START_SECONDS)
+
+
+def _pass_on(kernel: Kernel, tell: Callable[[float, Told], object], event: Told) -> None:
+    tell(kernel.now - stage.START_SECONDS, event)
 
 
 async def _nothing(_self: object) -> None:
