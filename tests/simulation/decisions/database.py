@@ -229,7 +229,7 @@ class Finishes:
             status = self._life.queue.finish(finish, self._life.kernel.now)
             self._waiting.remove((finish, holder))
             holder.settled(finish, status)
-            self._life.judge.settled()
+            self._life.judge.settled(finish.job_id)
             row = self._life.queue.rows[finish.job_id]
             if status is not None and row.is_due(self._life.kernel.now):
                 self._life.boss._ring(row.job_type)

@@ -115,6 +115,8 @@ class Judge(Watch):
             case told.WorkerFell():
                 self.fell = True
                 self._fallen.add(event.worker)
+            case told.WorkerGivenUp():
+                self._kernel.call_at(now, self._life.look_whether_all_is_over)
             case told.JobFinished():
                 last = self._ends.get(event.job_id)
                 refused = last is not None and last.end is End.CONFIGURATION
@@ -124,7 +126,7 @@ class Judge(Watch):
                 self._broken(deed is not Deed.STUBBORN, f"job {event.job_id} is not cut off")
             case told.JobLockLost():
                 self._desks[event.worker].last = now
-                self.settled()
+                self.settled(event.job_id)
 
     def _whole_worker(self, event: told.CircuitOpened | told.CircuitClosed) -> None:
         opened = isinstance(event, told.CircuitOpened)
@@ -313,8 +315,12 @@ class Judge(Watch):
 
     # --- the end --------------------------------------------------------------------------------
 
-    def settled(self) -> None:
-        self.settled_at = self._kernel.now
+    def settled(self, job_id: int) -> None:
+        """The end of a job is durable; a probe that was given back makes room for the next."""
+        self.settled_at = now = self._kernel.now
+        for desk in self._desks.values():
+            if job_id in desk.probes.values():
+                desk.last = now
 
     def told_to_stop(self, signal: str) -> None:
         """The process hears a signal, or decides to stop by itself."""
