@@ -149,6 +149,17 @@ MUTATIONS = (
         ("tests/simulation/test_simulation.py::test_a_seed_that_once_failed",),
     ),
     Mutation(
+        "a claim right after a probe that failed", "runtime/loop.py",
+        "await (self._probe(job_type) if job_type else self._claim(want))",
+        "(await self._probe(job_type) if job_type else None) or await self._claim(want)",
+        ("tests/simulation/decisions/test_decisions.py::test_a_seed_that_once_failed",),
+    ),
+    Mutation(
+        "a new start that does not know of refused ends", "runtime/supervisor.py",
+        "        loop.health.finishes_refused(self._unwritable)\n", "",
+        ("tests/simulation/decisions/test_decisions.py::test_a_seed_that_once_failed",),
+    ),
+    Mutation(
         "a drain that forgets what was claimed after a look in vain", "runtime/loop.py",
         "        self.process.quiet.pop(self.worker.name, None)", "        pass",
         ("tests/runtime/test_loop.py::test_a_drain_waits_for_what_was_claimed_after_a_look_in_vain",),

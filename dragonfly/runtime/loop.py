@@ -166,7 +166,9 @@ class WorkerLoop:
 
     async def _look(self, want: int) -> None:
         began = self.process.settled
-        claimed = await self._probe() or await self._claim(want)
+        job_type = self.health.probe(self.ledger.held)
+        # after a probe all is decided anew: it may have met a database that is away, or a stop
+        claimed = await (self._probe(job_type) if job_type else self._claim(want))
         if claimed is None or claimed.jobs:
             self._once_done = claimed is not None and self.process.mode is Mode.ONCE
             # the slots start what came before the next claim is prepared (benchmark W4)
@@ -197,11 +199,8 @@ class WorkerLoop:
         self.process.quiet[self.worker.name] = began
         return self.process.stop_if_drained(self._acks.backlog)
 
-    async def _probe(self) -> Claimed | None:
-        """One job of a type whose circuit may be closed again."""
-        job_type = self.health.probe(self.ledger.held)
-        if job_type is None:
-            return None
+    async def _probe(self, job_type: str) -> Claimed | None:
+        """One job of a type whose circuit may be closed again; None if there is none."""
         claimed = await self._claim(1, [job_type])
         if claimed is None:
             return None

@@ -82,6 +82,7 @@ class Supervisor:
         self._pulses: dict[str, Pulse] = {}
         self._fallen: dict[str, str] = {}
         self._given_up: set[str] = set()
+        self._unwritable: str | None = None  # why no finish can be written
         self._exit_now = exit_now
         self._started_at = time.monotonic()
         self._refuse_doubles()
@@ -188,6 +189,7 @@ class Supervisor:
         self.process.events.emit(
             WorkerStarted(worker.name, loop.worker_id, worker.concurrency, tuple(worker.handlers))
         )
+        loop.health.finishes_refused(self._unwritable)
         error: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(pulse.run, loop)
@@ -258,6 +260,7 @@ class Supervisor:
                 loop.lose([claim])
 
     def _finishes_refused(self, reason: str | None) -> None:
+        self._unwritable = reason
         for loop in self._loops.values():
             loop.health.finishes_refused(reason)
 

@@ -126,9 +126,9 @@ def _task_of(handle: asyncio.Handle) -> NumberedTask | None:
 
 
 @contextmanager
-def virtual_time(loop: VirtualLoop, wall: Callable[[], float]) -> Iterator[None]:
-    """All clocks that the product may ask are the loop's; the time of day is ``wall``'s."""
-    now, real = loop.time, time.monotonic
+def virtual_time(now: Callable[[], float], wall: Callable[[], float]) -> Iterator[None]:
+    """All clocks that the product may ask say ``now``; the time of day is ``wall``'s."""
+    real = time.monotonic
     with ExitStack() as stack:
         for clock in ("monotonic", "perf_counter"):
             stack.enter_context(mock.patch(f"time.{clock}", now))

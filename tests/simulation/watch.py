@@ -6,17 +6,23 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import singledispatchmethod
+from typing import Protocol
 
 from dragonfly import events as told
 from dragonfly.settings import Settings
 from tests.simulation.handlers import Attempt, End
-from tests.simulation.loop import VirtualLoop
 
 CAP_SECONDS, JITTER, THRESHOLD = 60.0, 0.1, 10
 CIRCUIT_SECONDS, CIRCUIT_CAP_SECONDS, LOGIN_SECONDS = 30.0, 300.0, 1200.0
 OWN_SECONDS = (30.0, 60.0, 120.0, 240.0, 300.0)
 RESTART_SECONDS, WINDOW_SECONDS = 60.0, 3600.0
 NEXT_TO_NOTHING = 1e-4
+
+
+class Clock(Protocol):
+    """Whoever knows what time it is there."""
+
+    now: float
 
 
 def pause_of(failures: int) -> float:
@@ -53,9 +59,7 @@ class Start:
 class Watch:
     """Follows the workers of one process; ``complain`` hears each broken promise."""
 
-    def __init__(
-        self, loop: VirtualLoop, settings: Settings, complain: Callable[[str], None]
-    ) -> None:
+    def __init__(self, loop: Clock, settings: Settings, complain: Callable[[str], None]) -> None:
         self.attempts: list[Attempt] = []
         self.disturbed = False  # time has leapt: how long something took proves nothing
         self.closed = False
@@ -76,7 +80,7 @@ class Watch:
     def hear(self, event: told.Event) -> None:
         """Judge an event of the process, unless the process is dead by now."""
         if not self.closed:
-            self._judge(event)
+            _JUDGED.dispatch(type(event))(self, event)
 
     def _broken(self, condition: bool, sentence: str) -> None:
         if condition:
@@ -255,3 +259,7 @@ class Watch:
         self.exit_code = event.exit_code
         for worker, start in self._starts.items():
             self._nothing_is_owed(worker, start)
+
+
+# looked up once: as a method it would be bound anew for each event
+_JUDGED = Watch.__dict__["_judge"].dispatcher

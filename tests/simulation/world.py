@@ -276,7 +276,7 @@ def play(seed: int) -> Outcome:
 def _stand_in(stack: ExitStack, world: World) -> None:
     """Put the simulation in the place of clocks, dice, the network, and the guard's thread."""
     rng = world.fate.rng
-    stack.enter_context(virtual_time(world.loop, lambda: world.wall + world.loop.now))
+    stack.enter_context(virtual_time(world.loop.time, lambda: world.wall + world.loop.now))
     places: list[tuple[Any, str, Any]] = [
         (asyncpg, "connect", world.network.connect),
         (asyncpg, "create_pool", world.network.create_pool),
