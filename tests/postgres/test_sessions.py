@@ -81,15 +81,16 @@ async def test_what_lies_in_the_pool_proves_itself(between: Proxy, process: Proc
 
 async def test_a_doubt_lets_the_pool_prove_itself(between: Proxy, process: Process) -> None:
     """Nobody has to borrow a silent connection to find out."""
-    async with process.pool.acquire() as one, process.pool.acquire() as other:
+    async with process.lender.lend() as one, process.lender.lend() as other:
         await one.execute("SELECT")
         await other.execute("SELECT")
-    assert 2 == process.pool.get_idle_size() == between.silence(JOBS)
+    idle = [session.conn for session in process.sessions.open]
+    assert 2 == len(idle) == between.silence(JOBS)
     async with anyio.create_task_group() as group:
         group.start_soon(Inspector(process).run)
         process.sessions.doubt()
         with anyio.fail_after(20):
-            while process.pool.get_idle_size():
+            while not all(conn.is_closed() for conn in idle):
                 await anyio.sleep(0.02)
         group.cancel_scope.cancel()
 
@@ -98,7 +99,7 @@ async def test_what_was_closed_here_is_ended_there(
     between: Proxy, process: Process, conn: asyncpg.Connection
 ) -> None:
     """The server hears nothing of a close in a silent network: it is told by the witness."""
-    async with process.pool.acquire() as borrowed:
+    async with process.lender.lend() as borrowed:
         await borrowed.execute("BEGIN; LOCK ops.jobs IN ACCESS EXCLUSIVE MODE")
         pid = await borrowed.fetchval(PID)
         assert 1 == between.silence(JOBS)

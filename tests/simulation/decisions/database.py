@@ -18,6 +18,7 @@ from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.queue.store import Claimed
 from dragonfly.runtime.loop import WorkerLoop
 from dragonfly.runtime.outcomes import completed
+from dragonfly.worker import Worker
 from tests.simulation.decisions.kernel import Bell, Scope, move_on_after, sleep
 from tests.simulation.watch import NEXT_TO_NOTHING
 
@@ -161,9 +162,9 @@ class Server:
 class Claims:
     """What stands for the claims of one worker; the life judges each as it is asked."""
 
-    def __init__(self, process: Any, worker_id: str, _per_key: int = 1) -> None:
+    def __init__(self, process: Any, worker: Worker, _worker_id: str) -> None:
         self._life: Life = process.claims
-        self._worker = worker_id.partition(".")[0]
+        self._worker = worker.name
 
     async def take(self, types: Sequence[str], limit: int, *, head: bool) -> Claimed:
         life, judge = self._life, self._life.judge
@@ -275,8 +276,18 @@ class Pulse:
         self._life.judge.last_word(loop.worker.name, status)
 
 
-class Sweeper:
-    """Nothing is swept here."""
+class Lender:
+    """What stands for the connections of handlers: none asks for one."""
+
+    def lend(self) -> Any:
+        raise NotImplementedError
+
+    async def give_back(self) -> None:
+        """Nothing is kept."""
+
+
+class Bystander:
+    """What stands for a service that has nothing to do here."""
 
     def __init__(self, *_: object) -> None:
         return

@@ -107,8 +107,10 @@ class Judge(Watch):
                 self._owe(event.worker)
             case told.CircuitOpened(job_type=None) | told.CircuitClosed(job_type=None):
                 self._whole_worker(event)
-            case told.CircuitClosed():
-                self._desks[event.worker].last = now
+            case told.CircuitClosed(job_type=str(kind)):
+                desk = self._desks[event.worker]
+                desk.last = now
+                desk.probes.pop(kind, None)  # what tried it is a job like any other now
             case told.CrashLoopDetected():
                 self.fell, self._desks[event.worker].fell_at = True, now
                 self._fallen.add(event.worker)

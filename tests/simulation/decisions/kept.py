@@ -9,6 +9,6 @@ from __future__ import annotations
 KEPT: dict[int, str] = {
     3: "a probe whose statement was refused was followed by a claim in the pause it had begun",
     68: "the same when it met a lost connection",
-    100: "a worker that was started again while no end could be written showed that all was well",
-    38331: "and it claimed jobs whose end could not be written",
+    14104: "a worker that was started again while no end could be written showed that all was well",
+    12248: "and it claimed jobs whose end could not be written",
 }

@@ -25,7 +25,15 @@ from dragonfly.runtime.stalls import StallGuard
 from dragonfly.runtime.supervisor import Supervisor
 from dragonfly.worker import Worker
 from tests.simulation.decisions import kernel as stage
-from tests.simulation.decisions.database import Claims, Finishes, Pulse, Queue, Server, Sweeper
+from tests.simulation.decisions.database import (
+    Bystander,
+    Claims,
+    Finishes,
+    Lender,
+    Pulse,
+    Queue,
+    Server,
+)
 from tests.simulation.decisions.fate import LOSSY_RATE, Fate, Planned
 from tests.simulation.decisions.judge import Judge
 from tests.simulation.decisions.kernel import Bell, Kernel
@@ -72,8 +80,9 @@ class Life:
         events = Events()
         none: Any = None
         line: Any = self
+        lender: Any = Lender()
         self.process = Process(
-            fate.settings, DATABASE, none, line, line, line, Logins(), events, fate.mode,
+            fate.settings, DATABASE, lender, line, line, line, Logins(), none, events, fate.mode,
             HeardStop(self), "here", 1, "0", abandoned=Bell(),  # type: ignore[arg-type]
         )  # fmt: skip
         self.judge = self.watch = Judge(self)
@@ -254,7 +263,8 @@ def standing_stage() -> Iterator[None]:
         (supervisor, "first_of", stage.first_of),
         (supervisor, "Acks", Finishes),
         (supervisor, "Pulse", Pulse),
-        (supervisor, "Sweeper", Sweeper),
+        (supervisor, "Sweeper", Bystander),
+        (supervisor, "Inspector", Bystander),
         (Supervisor, "_listen", _nothing),
         (StallGuard, "watching", lambda _: nullcontext()),
     ]
