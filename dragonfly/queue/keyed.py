@@ -20,6 +20,7 @@ from dragonfly.queue.fragments import (
     KEYED,
     MARK,
     OPEN_TYPES,
+    SUSPECT,
     UNKEYED,
     levels,
 )
@@ -125,12 +126,11 @@ SELECT NULL,
 # The same for the first job that was in flight when a process died and whose key has room.
 # $1 job types, $2 how many may run of a key, $3 to $4 how many crashes it may have.
 LOCK_SUSPECT_KEY = f"""
-WITH {OPEN_TYPES}, picked AS MATERIALIZED (
+WITH picked AS MATERIALIZED (
     SELECT j.concurrency_key
       FROM ops.jobs j
-     WHERE j.job_type IN (SELECT wanted.job_type FROM wanted)
-       AND j.status = 'pending' AND j.crashes > 0 AND j.concurrency_key IS NOT NULL
-       AND j.crashes BETWEEN $3 AND $4 AND j.run_at <= (SELECT clock_timestamp())
+     WHERE j.job_type = ANY ($1) AND {SUSPECT} AND j.crashes BETWEEN $3 AND $4
+       AND j.concurrency_key IS NOT NULL
        AND $2::bigint > (SELECT count(*) FROM ops.jobs r
                           WHERE r.concurrency_key = j.concurrency_key AND r.status = 'processing')
      ORDER BY j.priority DESC, j.run_at, j.id
