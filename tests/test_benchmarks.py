@@ -55,6 +55,8 @@ def test_command_measures_own_contestants(tmp_path: Path) -> None:
         "W2T drain, a transaction each, jobs/s": {*OWN},
         "W3 drain, two processes, jobs/s": {*OWN},
         "W3 share of who did less, %": {*OWN},
+        "W3 workers' processor time a job, µs": {*OWN},
+        "W3 server's processor time a job, µs": {*OWN},
         "W4S start after run_at p50, ms": {*OWN},
         "W4S start after run_at p99, ms": {*OWN},
     } == told
