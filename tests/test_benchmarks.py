@@ -33,7 +33,10 @@ DIGIT = 7
 
 
 def measured(tmp_path: Path, *works: str, peers: list[str] = OWN) -> dict[str, set[str]]:
-    """Who has figures above nothing, by metric, after one tiny round."""
+    """Who has figures above nothing, by metric, after one tiny round.
+
+    But for processor time: so few jobs may take less than a tick of its clock.
+    """
     out = tmp_path / "figures.json"
     options = ["--quick", "--rounds", "1", "--peers", ",".join(peers), "--json", str(out)]
     command = [sys.executable, "-m", "benchmarks", *works, *options, "--cache", str(tmp_path)]
@@ -41,7 +44,7 @@ def measured(tmp_path: Path, *works: str, peers: list[str] = OWN) -> dict[str, s
     figures: list[dict[str, Any]] = json.loads(out.read_text("utf-8"))["figures"]
     told: dict[str, set[str]] = {}
     for row in figures:
-        if row["median"] > 0:
+        if row["median"] > 0 or "processor time" in row["metric"]:
             told.setdefault(row["metric"], set()).add(row["contestant"])
     return told
 
