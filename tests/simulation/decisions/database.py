@@ -277,10 +277,10 @@ class Pulse:
 
 
 class Lender:
-    """What stands for the connections of handlers: none asks for one."""
+    """What stands for the connections of handlers, which none of the stage's handlers opens."""
 
     def lend(self) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a handler of the stage asked for a connection")
 
     async def give_back(self) -> None:
         """Nothing is kept."""
