@@ -116,7 +116,7 @@ class Sessions:
     def waiting(self) -> set[Session]:
         """Those that have not answered to what they were asked."""
         conns: list[Connection] = [conn for ask in self._askers if (conn := ask()) is not None]
-        conns += [each.conn for each in unanswered]
+        conns += unanswered()
         asked: set[int] = set()
         for conn in conns:
             with suppress(asyncpg.InterfaceError):  # its loan is over
