@@ -21,6 +21,8 @@ SERVER = Metric("W2 server's processor time a job, µs", "{:.1f}")
 WAL = Metric("W2 write-ahead log a job, bytes", "{:,.0f}")
 UNTOUCHED = Metric("W2D drain, nothing tuned, jobs/s", "{:,.0f}", more_is_better=True)
 TRANSACTIONS = Metric("W2T drain, a transaction each, jobs/s", "{:,.0f}", more_is_better=True)
+EACH_WORKER = Metric("W2T worker's processor time a job, µs", "{:.1f}")
+EACH_SERVER = Metric("W2T server's processor time a job, µs", "{:.1f}")
 TWO = Metric("W3 drain, two processes, jobs/s", "{:,.0f}", more_is_better=True)
 TWO_WORKERS = Metric("W3 workers' processor time a job, µs", "{:.1f}")
 TWO_SERVER = Metric("W3 server's processor time a job, µs", "{:.1f}")
@@ -166,6 +168,8 @@ async def w2_transactions(bench: Bench, peer: Peer) -> None:
     jobs = bench.sizes.transactions
     drained = await drain(bench, peer, jobs, setup=EFFECTS, transactions=TRANSACTION_SLOTS)
     bench.figures.add(TRANSACTIONS, peer.name, drained.rate)
+    bench.figures.add(EACH_WORKER, peer.name, drained.worker_us)
+    bench.figures.add(EACH_SERVER, peer.name, drained.server_us)
 
 
 async def w3_two(bench: Bench, peer: Peer) -> None:
