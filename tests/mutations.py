@@ -27,6 +27,7 @@ _CLAIMING = "queue/claiming.py"
 _KEYED = "queue/keyed.py"
 _KEYED_TESTS = "tests/queue/test_keyed.py"
 _FENCING = "tests/queue/test_fencing.py"
+_RESCUE = "tests/queue/test_rescue.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
 _ANY_TOKEN = "AND $2::bigint IS NOT NULL"
@@ -56,7 +57,29 @@ MUTATIONS = (
         "a rescue long after its heartbeat", _STATEMENTS,
         "(SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')",
         "$3::timestamptz IS NOT DISTINCT FROM $3",
-        ("tests/queue/test_rescue.py::test_a_rescue_that_comes_late_rescues_nothing",),
+        (f"{_RESCUE}::test_a_rescue_that_comes_late_rescues_nothing",),
+    ),
+    Mutation(
+        "a charge that no end takes back", _STATEMENTS, "THEN 0 ELSE j.crashes END",
+        "THEN 1 ELSE j.crashes END",
+        (f"{_RESCUE}::test_an_attempt_that_ends_takes_the_first_charge_back",),
+    ),
+    Mutation(
+        "a charge that a give-back takes back", _STATEMENTS, "j.crashes = 1 AND judged.acquits",
+        "j.crashes = 1", (f"{_RESCUE}::test_any_other_end_leaves_the_charge",),
+    ),
+    Mutation(
+        "a second crash that is taken back", _STATEMENTS, "WHEN j.crashes = 1 AND",
+        "WHEN j.crashes > 0 AND", (f"{_RESCUE}::test_any_other_end_leaves_the_charge",),
+    ),
+    Mutation(
+        "a snooze that takes back every charge", _STATEMENTS, "AND NOT (judged.refund AND (",
+        "AND NOT (false AND (",
+        (f"{_RESCUE}::test_a_job_that_snoozes_and_crashes_in_turns_is_found_out",),
+    ),
+    Mutation(
+        "a retry that takes no charge back", "runtime/outcomes.py", "acquits=True", "acquits=False",
+        ("tests/process/test_death.py::test_a_poison_job_is_found_out",),
     ),
     Mutation(
         "a last chance beside what runs", "runtime/solitude.py",
