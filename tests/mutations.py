@@ -151,6 +151,11 @@ MUTATIONS = (
         ("tests/postgres/test_transactions.py",),
     ),
     Mutation(
+        "a look at the schema without a bound", "queue/migrate.py",
+        "with answering(conn, PROBING_SECONDS):", "if True:",
+        ("tests/queue/test_migrate.py::test_a_connection_that_falls_silent_is_given_up",),
+    ),
+    Mutation(
         "a commit that can be cut off", "postgres/transactions.py",
         "anyio.CancelScope(shield=True), answering", "anyio.CancelScope(), answering",
         ("tests/runtime/test_shields.py::test_a_commit_under_way_is_not_cut_off",),
