@@ -27,6 +27,8 @@ _CLAIMING = "queue/claiming.py"
 _KEYED = "queue/keyed.py"
 _KEYED_TESTS = "tests/queue/test_keyed.py"
 _FENCING = "tests/queue/test_fencing.py"
+_CIRCUITS = "tests/runtime/test_circuits.py"
+_SCHEMA = "tests/runtime/test_schema_changes.py"
 _RESCUE = "tests/queue/test_rescue.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
@@ -180,12 +182,12 @@ MUTATIONS = (
         "a claim right after a probe that failed", "runtime/loop.py",
         "await (self._probe(job_type) if job_type else self._claim(want))",
         "(await self._probe(job_type) if job_type else None) or await self._claim(want)",
-        ("tests/simulation/decisions/test_decisions.py::test_a_seed_that_once_failed",),
+        (f"{_CIRCUITS}::test_what_a_probe_meets_is_heeded_before_the_next_claim",),
     ),
     Mutation(
         "a new start that does not know of refused ends", "runtime/supervisor.py",
         "        loop.health.finishes_refused(self._unwritable)\n", "",
-        ("tests/simulation/decisions/test_decisions.py::test_a_seed_that_once_failed",),
+        (f"{_SCHEMA}::test_a_new_start_claims_nothing_while_no_end_can_be_written",),
     ),
     Mutation(
         "a drain that forgets what was claimed after a look in vain", "runtime/loop.py",
