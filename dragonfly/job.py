@@ -61,6 +61,8 @@ class Finish(NamedTuple):
 
     ``result`` is JSON text. ``delay`` (seconds from the database's now) or ``run_at`` say when a
     job that goes back to pending is due; both None leaves its time. ``refund`` returns the attempt.
+    ``acquits``: the handler came to an end of its own, so if the job goes back to pending, the
+    charge of a first crash is taken back.
     """
 
     job_id: int
@@ -72,6 +74,7 @@ class Finish(NamedTuple):
     delay: float | None = None
     run_at: datetime | None = None
     refund: bool = False
+    acquits: bool = False
 
 
 class Retry(Exception):

@@ -27,6 +27,9 @@ _CLAIMING = "queue/claiming.py"
 _KEYED = "queue/keyed.py"
 _KEYED_TESTS = "tests/queue/test_keyed.py"
 _FENCING = "tests/queue/test_fencing.py"
+_CIRCUITS = "tests/runtime/test_circuits.py"
+_SCHEMA = "tests/runtime/test_schema_changes.py"
+_RESCUE = "tests/queue/test_rescue.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
 _ANY_TOKEN = "AND $2::bigint IS NOT NULL"
@@ -56,7 +59,29 @@ MUTATIONS = (
         "a rescue long after its heartbeat", _STATEMENTS,
         "(SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')",
         "$3::timestamptz IS NOT DISTINCT FROM $3",
-        ("tests/queue/test_rescue.py::test_a_rescue_that_comes_late_rescues_nothing",),
+        (f"{_RESCUE}::test_a_rescue_that_comes_late_rescues_nothing",),
+    ),
+    Mutation(
+        "a charge that no end takes back", _STATEMENTS, "THEN 0 ELSE j.crashes END",
+        "THEN 1 ELSE j.crashes END",
+        (f"{_RESCUE}::test_an_attempt_that_ends_takes_the_first_charge_back",),
+    ),
+    Mutation(
+        "a charge that a give-back takes back", _STATEMENTS, "j.crashes = 1 AND judged.acquits",
+        "j.crashes = 1", (f"{_RESCUE}::test_any_other_end_leaves_the_charge",),
+    ),
+    Mutation(
+        "a second crash that is taken back", _STATEMENTS, "WHEN j.crashes = 1 AND",
+        "WHEN j.crashes > 0 AND", (f"{_RESCUE}::test_any_other_end_leaves_the_charge",),
+    ),
+    Mutation(
+        "a snooze that takes back every charge", _STATEMENTS, "AND NOT (judged.refund AND (",
+        "AND NOT (false AND (",
+        (f"{_RESCUE}::test_a_job_that_snoozes_and_crashes_in_turns_is_found_out",),
+    ),
+    Mutation(
+        "a retry that takes no charge back", "runtime/outcomes.py", "acquits=True", "acquits=False",
+        ("tests/process/test_death.py::test_a_poison_job_is_found_out",),
     ),
     Mutation(
         "a last chance beside what runs", "runtime/solitude.py",
@@ -128,6 +153,11 @@ MUTATIONS = (
         ("tests/postgres/test_transactions.py",),
     ),
     Mutation(
+        "a look at the schema without a bound", "queue/migrate.py",
+        "with answering(conn, PROBING_SECONDS):", "if True:",
+        ("tests/queue/test_migrate.py::test_a_connection_that_falls_silent_is_given_up",),
+    ),
+    Mutation(
         "a commit that can be cut off", "postgres/transactions.py",
         "anyio.CancelScope(shield=True), answering", "anyio.CancelScope(), answering",
         ("tests/runtime/test_shields.py::test_a_commit_under_way_is_not_cut_off",),
@@ -152,12 +182,12 @@ MUTATIONS = (
         "a claim right after a probe that failed", "runtime/loop.py",
         "await (self._probe(job_type) if job_type else self._claim(want))",
         "(await self._probe(job_type) if job_type else None) or await self._claim(want)",
-        ("tests/simulation/decisions/test_decisions.py::test_a_seed_that_once_failed",),
+        (f"{_CIRCUITS}::test_what_a_probe_meets_is_heeded_before_the_next_claim",),
     ),
     Mutation(
         "a new start that does not know of refused ends", "runtime/supervisor.py",
         "        loop.health.finishes_refused(self._unwritable)\n", "",
-        ("tests/simulation/decisions/test_decisions.py::test_a_seed_that_once_failed",),
+        (f"{_SCHEMA}::test_a_new_start_claims_nothing_while_no_end_can_be_written",),
     ),
     Mutation(
         "a drain that forgets what was claimed after a look in vain", "runtime/loop.py",

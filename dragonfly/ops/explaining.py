@@ -120,7 +120,8 @@ def _key_busy(found: Standing) -> str:
 
 
 def _suspect(found: Standing) -> str:
-    alone = "It was in flight when a process died, so it runs alone, one such job at a time"
+    until = "until an attempt of its own ends, " if found.crashes == 1 else ""
+    alone = f"It was in flight when a process died, so {until}it runs alone, one such job at a time"
     runs = f": job {found.blocker} runs on {found.blocker_on}" if found.blocker else ""
     waits = f"; {_before(found)}" if found.ahead else ""
     return f"{alone}{runs}{waits}."

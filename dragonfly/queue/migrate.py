@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dragonfly import __version__
 from dragonfly.errors import ConfigurationError
-from dragonfly.postgres.transactions import transaction
+from dragonfly.postgres.database import PROBING_SECONDS
+from dragonfly.postgres.transactions import answering, transaction
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -179,8 +180,12 @@ async def schema_state(conn: Connection) -> SchemaState:
 
 
 async def require_schema(conn: Connection) -> None:
-    """ConfigurationError with the sentence, unless this version can run on the schema."""
-    sentence = (await schema_state(conn)).sentence()
+    """ConfigurationError with the sentence, unless this version can run on the schema.
+
+    ConnectionResetError if the connection, which is closed then, falls silent.
+    """
+    with answering(conn, PROBING_SECONDS):
+        sentence = (await schema_state(conn)).sentence()
     if sentence:
         raise ConfigurationError(sentence)
 

@@ -42,13 +42,17 @@ UPDATE ops.jobs
 # Every other end of an attempt. A job that returns to pending while another pending job has its
 # unique key is cancelled as superseded; of two that return together the newer stays. What is due at
 # once rings the workers of other processes.
+# One crash is charged to all that was in flight, so it is no proof: an attempt that came to an end
+# of its own (acquits) takes it back if the job goes on. A second one fell on it alone, and stays.
+# What costs no attempt, a snooze, takes back a first charge only: else a job that snoozes and
+# crashes in turns would never be found out.
 FINISH = """
 WITH mine AS (
     SELECT j.id, j.job_type, j.unique_key, f.status, f.result, f.error, f.detail, f.delay, f.run_at,
-           f.refund
+           f.refund, f.acquits
       FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
-                  $7::float8[], $8::timestamptz[], $9::boolean[])
-           AS f (id, token, status, result, error, detail, delay, run_at, refund)
+                  $7::float8[], $8::timestamptz[], $9::boolean[], $10::boolean[])
+           AS f (id, token, status, result, error, detail, delay, run_at, refund, acquits)
       JOIN ops.jobs j ON j.id = f.id AND j.lock_token = f.token
      ORDER BY j.id
        FOR UPDATE OF j SKIP LOCKED
@@ -72,6 +76,13 @@ WITH mine AS (
                                        j.run_at)
                          ELSE j.run_at END,
            attempts = j.attempts - judged.refund::integer,
+           crashes = CASE WHEN j.crashes = 1 AND judged.acquits
+                           AND judged.status = 'pending' AND NOT judged.superseded
+                           AND NOT (judged.refund AND (
+                               SELECT count(*) > 1
+                                 FROM jsonb_path_query(j.errors, '$[*].detail.charged')
+                                      AS charged WHERE charged = 'true'))
+                          THEN 0 ELSE j.crashes END,
            result = coalesce(judged.result::jsonb, j.result),
            last_error = CASE WHEN judged.superseded
                              THEN 'superseded: another pending job has its unique key'

@@ -105,7 +105,7 @@ def ending_of(claim: Claim, error: BaseException, retries: Retries) -> Ending:
         case InputRefused():
             return _ended(failed(claim, f"{error.code}: {error.message}"), Verdict.NEUTRAL)
         case Snooze():
-            pending = released(claim)._replace(delay=error.after, run_at=error.until)
+            pending = released(claim)._replace(delay=error.after, run_at=error.until, acquits=True)
             return Ending(pending, Verdict.NEUTRAL, "snoozed")
         case JobLost():
             return Ending(None, Verdict.NEUTRAL, "lost")
@@ -159,7 +159,13 @@ def _again(
         return _ended(failed(claim, reason, detail), verdict)
     delay = after if after is not None else policy.delay(claim.attempt)
     pending = Finish(
-        claim.id, claim.lock_token, JobStatus.PENDING, error=reason, detail=detail, delay=delay
+        claim.id,
+        claim.lock_token,
+        JobStatus.PENDING,
+        error=reason,
+        detail=detail,
+        delay=delay,
+        acquits=True,
     )
     return Ending(pending, verdict, "retried", reason)
 

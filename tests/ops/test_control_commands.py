@@ -165,6 +165,10 @@ async def test_sentences_of_other_causes(conn: asyncpg.Connection) -> None:
     )
     assert "Nothing keeps it" in await told(first)
     assert (await told(second)).endswith("one such job at a time; 1 job comes before it.")
+    until = "until an attempt of its own ends, "
+    assert until in await told(second)
+    await conn.execute("UPDATE ops.jobs SET crashes = 2 WHERE id = $1", second)
+    assert until not in await told(second)
     assert (await told(later)).endswith("UTC, in 3 hours.")
     assert ": FILE_TYPE: a PDF. To run it again: dragonfly jobs retry." in await told(ended)
     assert (await told(running)).startswith("It runs on w@p, whose lock was renewed ")

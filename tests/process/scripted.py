@@ -51,6 +51,10 @@ async def script(job: Job[Payload]) -> object:
             await follow(job)
         case "wait":
             await wait_for_release(job)
+        case "wait and raise once":
+            await wait_for_release(job)
+            if job.attempt == 1:
+                raise ValueError("broken")
         case "sleep":
             await anyio.sleep_forever()
         case "swallow":

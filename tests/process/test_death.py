@@ -56,9 +56,13 @@ async def beats(conn: asyncpg.Connection, number: int) -> None:
 
 
 async def test_a_poison_job_is_found_out(traced: str, conn: asyncpg.Connection) -> None:
-    """A job that kills its process fails after its budget; neighbours complete, charged once."""
+    """A job that kills its process fails after its budget; neighbours complete, charged once.
+
+    The one that is retried in between is charged no more.
+    """
     await conn.execute("SELECT pg_advisory_lock(42)")
-    neighbours = await enqueue_many(conn, "script", [{"do": "wait"}] * 2)
+    deeds = ("wait", "wait and raise once")
+    neighbours = await enqueue_many(conn, "script", [{"do": deed} for deed in deeds])
     async with workers(traced) as victim:
         await until(conn, STARTED, expected=2)
         poison = await enqueue(conn, "script", {"do": "exit"})
@@ -80,8 +84,10 @@ async def test_a_poison_job_is_found_out(traced: str, conn: asyncpg.Connection) 
     assert (4, 0) == (job["crashes"], job["attempts"])
     assert "(crash 4 of 4)" in job["last_error"]
     assert 4 == len({entry["detail"]["locked_by"] for entry in json.loads(job["errors"])})
-    charged = await conn.fetch("SELECT crashes FROM ops.jobs WHERE id = ANY ($1)", neighbours)
-    assert [1, 1] == [row["crashes"] for row in charged]
+    charged = await conn.fetch(
+        "SELECT crashes, attempts FROM ops.jobs WHERE id = ANY ($1) ORDER BY id", neighbours
+    )
+    assert [(1, 1), (0, 2)] == [tuple(row) for row in charged]
 
 
 async def test_an_innocent_is_not_failed_for_its_neighbour(

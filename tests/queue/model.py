@@ -28,6 +28,7 @@ class ModelJob:
     status: str = PENDING
     attempts: int = 0
     crashes: int = 0
+    charged: int = 0  # how often in all, as its evidence tells
     token: int | None = None
     process: str | None = None
     renewed: int = 0
@@ -159,6 +160,15 @@ class Model:
             status = "cancelled"
         self.change(job.id, status=status, token=None, **columns)
 
+    def crashes_after(self, job: ModelJob, *, acquits: bool, refund: bool) -> int:
+        """How many stay if the job goes on: an end of its own takes a first one back.
+
+        What costs no attempt does so once.
+        """
+        going_on = self.pending_with(job.job_type, job.unique_key) is None
+        taken_back = acquits and going_on and not (refund and job.charged > 1)
+        return 0 if taken_back and job.crashes == 1 else job.crashes
+
     def rescue(self, budget: int = CRASH_BUDGET, locked: Container[int] = ()) -> None:
         """Lapsed jobs come back; of a process that held a suspect only the suspect is charged.
 
@@ -180,6 +190,6 @@ class Model:
         guilty = [j for j in lapsed if j.process not in suspected] + charged
         # of two that return with one unique key the newer stays
         for job in sorted([*innocent, *guilty], key=lambda job: -job.id):
-            crashes = job.crashes + (job in guilty)
+            times = {"crashes": job.crashes + (job in guilty), "attempts": job.attempts - 1}
             status = "failed" if job in guilty and job.crashes >= budget else PENDING
-            self.end(job, status, crashes=crashes, attempts=job.attempts - 1, process=None)
+            self.end(job, status, charged=job.charged + (job in guilty), process=None, **times)

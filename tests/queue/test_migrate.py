@@ -10,9 +10,11 @@ import asyncpg
 import pytest
 
 from dragonfly.errors import ConfigurationError
+from dragonfly.postgres.database import connect
 from dragonfly.queue import migrate as module
 from dragonfly.queue.migrate import Migration, migrate, migrations, require_schema, schema_state
 from dragonfly.testing.databases import database_dsn
+from tests.proxy import proxy
 
 
 @pytest.fixture
@@ -109,3 +111,18 @@ async def test_older_code_lives_beside_a_newer_schema(conn: asyncpg.Connection) 
     await conn.execute("UPDATE ops.migrations SET serves = '99.0.0' WHERE number = 9000")
     with pytest.raises(ConfigurationError, match="Install a newer Dragonfly"):
         await require_schema(conn)
+
+
+async def test_a_connection_that_falls_silent_is_given_up(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start does not wait for ever for a database that took the login and answers no more."""
+    monkeypatch.setattr(module, "PROBING_SECONDS", 0.2)
+    async with proxy(dsn) as between:
+        conn = await connect(between.dsn, "start")
+        between.silence()
+
+        with anyio.fail_after(5), pytest.raises(ConnectionResetError, match="did not answer in"):
+            await require_schema(conn)
+
+        assert conn.is_closed()

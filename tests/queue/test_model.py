@@ -34,6 +34,12 @@ UPDATE ops.jobs
 """
 LATER = "UPDATE ops.pauses SET until = until - make_interval(secs => $1)"
 CRASH = "UPDATE ops.jobs SET crashes = $1 WHERE id = $2"
+# how a job goes back to pending
+BACK: dict[str, dict[str, Any]] = {
+    "retried": {"delay": float(STEP), "error": "why", "acquits": True},
+    "snoozed": {"delay": float(STEP), "refund": True, "acquits": True},
+    "given back": {"refund": True},
+}
 IN_SECONDS = "SELECT clock_timestamp() + make_interval(secs => $1)"
 STATE = """
 SELECT id, status, attempts, crashes, lock_token, split_part(locked_by, '@', 2)
@@ -255,27 +261,27 @@ class Queue(RuleBasedStateMachine):
     @precondition(lambda self: self.held())
     @rule(
         data=st.data(),
-        end=st.sampled_from(["completed", "failed", "cancelled", "retried", "given back"]),
+        end=st.sampled_from(["completed", "failed", "cancelled", *BACK]),
         stale=st.sampled_from([False, False, False, True]),
     )
     def finish(self, data: st.DataObject, end: str, stale: bool) -> None:
         job = data.draw(st.sampled_from(self.held()))
-        status = JobStatus.PENDING if end in {"retried", "given back"} else JobStatus(end)
-        finish = Finish(job.id, -1 if stale else job.token or 0, status)
-        if end == "retried":
-            finish = finish._replace(delay=float(STEP), error="why")
-        if end == "given back":
-            finish = finish._replace(refund=True)
+        status = JobStatus.PENDING if end in BACK else JobStatus(end)
+        finish = Finish(job.id, -1 if stale else job.token or 0, status)._replace(
+            **BACK.get(end, {})
+        )
         written = self.run(store.finish(self.conn, [finish]))
         if stale:
             assert {} == written
             return
         columns: dict[str, Any] = {}
-        if end == "retried":
-            columns = {"due": self.model.at(STEP)}
-        if end == "given back":
-            columns = {"attempts": job.attempts - 1}
-        self.model.end(job, str(status), **columns)
+        if finish.delay is not None:
+            columns["due"] = self.model.at(int(finish.delay))
+        if status is JobStatus.PENDING:
+            ways = {"acquits": finish.acquits, "refund": finish.refund}
+            columns["crashes"] = self.model.crashes_after(job, **ways)
+        attempts = job.attempts - int(finish.refund)
+        self.model.end(job, str(status), attempts=attempts, **columns)
         assert {job.id: self.model.jobs[job.id].status} == written
 
     @precondition(lambda self: self.held())

@@ -70,7 +70,7 @@ FINISH_ARGUMENTS = ", ".join(
         *["array_fill(null::text, ARRAY[200])"] * 3,
         "array_fill(60::float8, ARRAY[200])",
         "array_fill(null::timestamptz, ARRAY[200])",
-        "array_fill(true, ARRAY[200])",
+        *["array_fill(true, ARRAY[200])"] * 2,
     ]
 )
 TOKENS = "array_fill(7::bigint, ARRAY[200])"

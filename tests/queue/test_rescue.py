@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import pytest
 
+from dragonfly.job import Finish, JobStatus
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.heartbeats import Heartbeat, WorkerStatus
-from tests.queue.rows import ME, again, locked, put, row, statuses
+from tests.queue.rows import ME, MINE, again, done, locked, put, row, statuses
 
 ENDLESS = timedelta(seconds=600)
 
@@ -234,10 +236,117 @@ async def test_two_with_one_key(conn: asyncpg.Connection) -> None:
 
 
 async def test_a_rescued_job_forgives_its_late_holder(conn: asyncpg.Connection) -> None:
-    """The holder that was only slow may not give its attempt back a second time."""
+    """The holder that was only slow can give back neither its attempt twice nor the crash."""
     job_id = await put(conn, "lapsed", attempts=2)
     await store.rescue(conn, 3)
 
-    await store.finish(conn, [again(job_id, refund=True)])
+    await store.finish(conn, [again(job_id, refund=True, acquits=True)])
 
-    assert 1 == (await row(conn, job_id))["attempts"]
+    after = await row(conn, job_id)
+    assert (1, 1) == (after["attempts"], after["crashes"])
+
+
+RETRIED: dict[str, Any] = {"error": "timeout", "delay": 0.0, "acquits": True}
+SNOOZED: dict[str, Any] = {"delay": 0.0, "refund": True, "acquits": True}
+GIVEN_BACK: dict[str, Any] = {"refund": True}
+REFUSED: dict[str, Any] = {"error": "no grant", "delay": 0.0, "refund": True}
+
+
+async def take(conn: asyncpg.Connection, job_id: int) -> None:
+    """The only job is claimed, with others or as a suspect."""
+    free = (await store.claim(conn, ["greet"], 1, ME, 60, MINE)).jobs
+    job = free[0] if free else (await store.claim_suspect(conn, ["greet"], ME, 60, MINE)).job
+    assert job is not None
+    assert job_id == job.id
+
+
+async def crash(conn: asyncpg.Connection, job_id: int) -> None:
+    """It is claimed, and the process that holds it dies."""
+    await take(conn, job_id)
+    await lapse(conn)
+    await store.rescue(conn, 3)
+
+
+async def end(conn: asyncpg.Connection, job_id: int, options: dict[str, Any]) -> None:
+    """It is claimed, and this attempt ends so."""
+    await take(conn, job_id)
+    await store.finish(conn, [again(job_id, **options)])
+
+
+@pytest.mark.parametrize("way", [RETRIED, SNOOZED], ids=["retried", "snoozed"])
+async def test_an_attempt_that_ends_takes_the_first_charge_back(
+    conn: asyncpg.Connection, way: dict[str, Any]
+) -> None:
+    """Retried or snoozed it is claimed with the others again; the evidence stays in its errors."""
+    job_id = await put(conn)
+    await crash(conn, job_id)
+
+    await end(conn, job_id, way)
+
+    after = await row(conn, job_id)
+    assert (0, "crashed") == (after["crashes"], after["errors"][0]["error"])
+    assert after["errors"][0]["detail"]["charged"]
+    free = await store.claim(conn, ["greet"], 1, ME, 60, MINE)
+    assert [job_id] == [job.id for job in free.jobs]
+
+
+@pytest.mark.parametrize(
+    ("crashes", "finish"),
+    [
+        (1, again(0, **GIVEN_BACK)),
+        (1, again(0, **REFUSED)),
+        (1, Finish(0, MINE, JobStatus.FAILED, error="NO_FILE")),
+        (1, done(0)),
+        (2, again(0, **RETRIED)),
+        (2, again(0, **SNOOZED)),
+    ],
+    ids=["given back", "refused", "failed", "completed", "two and retried", "two and snoozed"],
+)
+async def test_any_other_end_leaves_the_charge(
+    conn: asyncpg.Connection, crashes: int, finish: Finish
+) -> None:
+    """What did not run to an end proves nothing, an end is history, and a second charge stays."""
+    job_id = await put(conn, "ours", crashes=crashes)
+
+    await store.finish(conn, [finish._replace(job_id=job_id)])
+
+    assert crashes == (await row(conn, job_id))["crashes"]
+
+
+async def test_a_superseded_retry_keeps_its_charge(conn: asyncpg.Connection) -> None:
+    """It is cancelled instead of retried, and that is an end."""
+    job_id = await put(conn, "ours", crashes=1, unique_key="k")
+    await put(conn, unique_key="k")
+
+    await store.finish(conn, [again(job_id, **RETRIED)])
+
+    after = await row(conn, job_id)
+    assert ("cancelled", 1) == (after["status"], after["crashes"])
+
+
+async def test_a_job_that_snoozes_and_crashes_in_turns_is_found_out(
+    conn: asyncpg.Connection,
+) -> None:
+    """A snooze costs no attempt, so it takes the charge of one crash back and of no other."""
+    job_id = await put(conn)
+    seen = []
+    for _ in range(5):
+        await crash(conn, job_id)
+        seen.append((await crashes(conn))[job_id])
+        if seen[-1] < 4:
+            await end(conn, job_id, SNOOZED)
+
+    assert [1, 1, 2, 3, 4] == seen
+    assert {job_id: "failed"} == await statuses(conn)
+
+
+async def test_a_job_that_fails_and_crashes_in_turns_uses_up_its_attempts(
+    conn: asyncpg.Connection,
+) -> None:
+    """A retry takes the charge back each time, and has cost an attempt each time."""
+    job_id = await put(conn)
+    for attempts in (1, 2, 3):
+        await crash(conn, job_id)
+        await end(conn, job_id, RETRIED)
+        after = await row(conn, job_id)
+        assert (0, attempts) == (after["crashes"], after["attempts"])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import anyio
 import asyncpg
+import pytest
 
 from dragonfly import Job, Worker, enqueue, enqueue_many
 from dragonfly.events import (
@@ -14,8 +18,11 @@ from dragonfly.events import (
     JobStarted,
     WorkerPaused,
 )
+from dragonfly.queue.store import Claimed
+from dragonfly.runtime.acks import Acks
 from dragonfly.runtime.health import Health
-from tests.support import running, until
+from dragonfly.runtime.loop import WorkerLoop
+from tests.support import running, supervisor, until
 
 Payload = dict[str, object]
 
@@ -133,6 +140,31 @@ def test_a_probe_that_was_given_back_is_no_probe() -> None:
 
     assert None is health.probe(held={2})
     assert "select" == health.probe(held=())
+
+
+async def test_what_a_probe_meets_is_heeded_before_the_next_claim(
+    dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe whose statement is refused begins a pause, in which nothing else is asked for."""
+    asked: list[list[str]] = []
+    worker = selecting()
+    async with supervisor(dsn, worker) as (boss, _):
+        acks = Acks(boss.process.finishes)
+        loop = WorkerLoop(boss.process, worker, 1, acks, asyncio.Event(), lambda: None)
+        take = loop._claims.take
+
+        async def noted(types: list[str], limit: int, *, head: bool) -> Claimed | None:
+            asked.append(types)
+            return await take(types, limit, head=head)
+
+        monkeypatch.setattr(loop._claims, "take", noted)
+        loop.health.opened("select", 1, "the table is missing")
+        monkeypatch.setattr(loop.health, "_clock", lambda: time.monotonic() + 3600)
+        await conn.execute("ALTER TABLE ops.jobs RENAME TO elsewhere")
+        await loop._look(1)
+
+        assert [["select"]] == asked
+        assert loop.health.pause_left() > 0
 
 
 async def test_a_missing_permission_counts_as_configuration(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import anyio
 import asyncpg
 import pytest
 
@@ -12,9 +14,11 @@ from dragonfly.events import (
     CircuitClosed,
     CircuitOpened,
     JobFinished,
+    JobsClaimed,
     WorkerFell,
     WorkerPaused,
 )
+from dragonfly.settings import Settings
 from tests.roles import administering, with_login
 from tests.support import Recorder, running, until
 
@@ -92,6 +96,48 @@ async def test_a_dropped_column_of_the_queue_stops_claiming(
     assert "does not exist (SQLSTATE 42703)" in opened.reason
     assert opened.reason == reason
     await assert_unharmed(conn, seen, 15)
+
+
+def mortal(dies: anyio.Event) -> Worker:
+    """A worker that starts in vain when it may, and is well at its second start."""
+    starts = []
+
+    @asynccontextmanager
+    async def lifespan(_: Settings) -> AsyncIterator[None]:
+        starts.append(1)
+        if len(starts) == 1:
+            await dies.wait()
+            raise LookupError("no such resource")
+        yield
+
+    worker = Worker("mortal", lifespan=lifespan)
+
+    @worker.job("later")
+    async def later(job: Job[Payload]) -> None:
+        return None
+
+    return worker
+
+
+async def test_a_new_start_claims_nothing_while_no_end_can_be_written(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
+    """A worker that starts again meanwhile knows of it, and claims when an end can be written."""
+    dies = anyio.Event()
+    async with running(dsn, worker(), mortal(dies), backoff_scale=0.005) as (_, seen):
+        await conn.execute("ALTER TABLE ops.jobs DROP COLUMN result")
+        await enqueue_many(conn, "return", [{}])
+        await enqueue_many(conn, "later", [{}])
+        await seen.wait_for(CircuitOpened, lambda event: event.worker == "mortal")
+        dies.set()
+        beat = "SELECT status FROM ops.worker_heartbeats WHERE worker_id LIKE 'mortal.2@%'"
+        await until(conn, beat, expected="degraded")
+        await conn.execute("ALTER TABLE ops.jobs ADD COLUMN result jsonb")
+        await until(conn, COMPLETED, expected=2)
+
+    told = [each for each in seen.seen if isinstance(each, CircuitClosed | JobsClaimed)]
+    first = next(each for each in told if each.worker == "mortal")
+    assert isinstance(first, CircuitClosed)
 
 
 @pytest.mark.unpooled(reason="a pooler logs in as one user")

@@ -231,8 +231,11 @@ class Server(Table):
         given = {row[0]: row for row in zip(*columns, strict=True)}
         mine = self._with_token((row[0], row[1]) for row in given.values())
         for job in sorted(mine, key=lambda job: -job.id):
-            _id, _token, status, _result, error, _detail, delay, run_at, refund = given[job.id]
+            status, _result, error, _detail, delay, run_at, refund, acquits = given[job.id][2:]
             changed: dict[str, Any] = {"attempts": job.attempts - int(refund)}
+            if status == PENDING:
+                left = self.model.crashes_after(job, acquits=acquits, refund=refund)
+                changed["crashes"] = left
             if error:
                 changed["error"] = error
             if status == PENDING and (delay is not None or run_at is not None):

@@ -288,13 +288,14 @@ class Judge(Watch):
 
     def _fits(self, finish: Finish, row: Row) -> bool:
         status, refund, delay = finish.status, finish.refund, finish.delay
-        back = status is JobStatus.PENDING and refund
+        back = status is JobStatus.PENDING and refund and not finish.acquits
+        put_off = status is JobStatus.PENDING and refund and finish.acquits
         if not row.started:
             return back and delay is None
         attempt = self._ends[row.id]
         late = self._kernel.now >= attempt.started + TIMEOUT_SECONDS and row.job_type == "a"
         again = status is JobStatus.PENDING and not refund and delay is not None
-        again = again and 0 < (delay or 0) <= LONGEST_RETRY_SECONDS
+        again = again and finish.acquits and 0 < (delay or 0) <= LONGEST_RETRY_SECONDS
         charged = again or (status is JobStatus.FAILED and not refund)
         match attempt.end:
             case End.SUCCESS:
@@ -311,7 +312,7 @@ class Judge(Watch):
         return {
             Deed.REJECT: status is JobStatus.FAILED,
             Deed.CANCEL: status is JobStatus.CANCELLED,
-            Deed.SNOOZE: back and delay is not None,
+            Deed.SNOOZE: put_off and delay is not None,
             Deed.RETRY: charged,
         }[attempt.deed]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -178,6 +179,16 @@ def _charge(claim: Any) -> Any:
     return outcomes.released(claim)._replace(refund=False)
 
 
+def _acquit(claim: Any) -> Any:
+    return outcomes.released(claim)._replace(acquits=True)
+
+
+def _ending_that_proves_nothing(claim: Any, error: BaseException, retries: Any) -> Ending:
+    ending = outcomes.ending_of(claim, error, retries)
+    finish = ending.finish and ending.finish._replace(acquits=False)
+    return replace(ending, finish=finish)
+
+
 async def _claim_after_a_failed_probe(self: WorkerLoop, want: int) -> None:
     job_type = self.health.probe(self.ledger.held)
     if job_type is None or not await self._probe(job_type):
@@ -244,6 +255,10 @@ BREAKAGES: dict[str, tuple[Any, str, Any]] = {
     "jobs that wait for their slot too long": (WorkerLoop, "give_back_the_late", lambda _: None),
     "nothing is given back at a failure": (Ledger, "give_back", lambda *_, **__: False),
     "an interrupted job is charged": (slots, "released", _charge),
+    "an interrupted job is acquitted": (slots, "released", _acquit),
+    "a job that is retried is acquitted of nothing": (
+        slots, "ending_of", _ending_that_proves_nothing,
+    ),
     "a drain that forgets what is held": (WorkerLoop, "_is_drained", _drained_at_once),
     "a drain that asks one worker": (Process, "stop_if_drained", _drained_as_one_is),
     "a drain that never ends": (Process, "stop_if_drained", _never_drained),
