@@ -20,12 +20,19 @@ from dragonfly.events import (
     WorkerPaused,
     WorkerStarted,
 )
+from dragonfly.runtime import supervisor as supervision
 from dragonfly.runtime.health import Health
 from dragonfly.runtime.process import Mode
 from tests.servers import free_port, own_server
 from tests.support import Recorder, running, supervisor, until
 
 Payload = dict[str, object]
+
+
+@pytest.fixture
+def brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that cannot be written is waited for half a second at a stop, instead of five."""
+    monkeypatch.setattr(supervision, "SETTLE_SECONDS", 0.5)
 
 
 def writing(inside: anyio.Event, go_on: anyio.Event) -> Worker:
@@ -156,6 +163,7 @@ async def test_a_job_that_kills_its_connection_is_slowed_down(
         assert 0.9 * plain <= pause <= 1.1 * plain
 
 
+@pytest.mark.usefixtures("brief_farewell")
 async def test_a_refused_login_is_not_hammered() -> None:
     """Once logins are refused the whole process tries three times, then leaves the server be."""
     port = free_port()
@@ -192,6 +200,7 @@ async def enough_beats(seen: Recorder) -> None:
     await seen.wait_for(ListenerLost, count=len(seen.of(ListenerLost)) + 3)
 
 
+@pytest.mark.usefixtures("brief_farewell")
 async def test_once_tells_of_an_end_it_could_not_write() -> None:
     """A job whose end was not written when the process had to go is no success."""
     inside, go_on = anyio.Event(), anyio.Event()
