@@ -75,6 +75,7 @@ async def test_a_stopped_database_is_waited_for(mode: str) -> None:
         ids = await prepare(server.dsn, 9)
         async with running(server.dsn, writing(inside, go_on), lease_seconds=1) as (_, seen):
             await inside.wait()
+            await seen.wait_for(ListenerConnected)
             await server.stop(mode)
             go_on.set()
             # longer than the lease, the backoff's first steps and the listener's
