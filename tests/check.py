@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.poolers import MODES, VARIABLE
@@ -26,7 +27,6 @@ FIXES = {
 CHECKS = {
     "lint": (*_PYTHON, "ruff", "check", "."),
     "format": (*_PYTHON, "ruff", "format", "--check", "."),
-    "types": (*_PYTHON, "mypy"),
     "layers": (shutil.which("lint-imports", path=_HERE) or "lint-imports",),
     # what claims, finishes, migrates and loads, by a role that merely owns its database
     "ordinary": (
@@ -35,6 +35,8 @@ CHECKS = {
         *("tests/runtime/test_transactions.py", "tests/intake/test_workers.py"),
     ),
 }
+# the longest of them keeps one processor busy, so it runs beside the others
+TYPES = (*_PYTHON, "mypy")
 # what a pooler might break: the statements of the queue, and all that holds a session
 POOLED = ("tests/queue", "tests/runtime")
 POOLED_IN_SHORT = (
@@ -59,11 +61,17 @@ def main() -> int:
     if asked.fix:
         for name, command in FIXES.items():
             _run(f"fix {name}", command)
-    failed = [name for name, command in CHECKS.items() if not _run(name, command)]
+    with ThreadPoolExecutor(1) as beside:
+        types = beside.submit(_keeps_to_its_types)
+        failed = [name for name, command in CHECKS.items() if not _run(name, command)]
+        if not asked.pytest and not _is_fit_for_a_pooler():
+            failed.append("pooler")
+        said, passed = types.result()
+    _say(said)
+    if not passed:
+        failed.append("types")
     if failed:
         _say(f"failed so far: {', '.join(failed)}")
-    if not asked.pytest and not _is_fit_for_a_pooler():
-        failed.append("pooler")
     tests_passed = _passes((*_PYTHON, "pytest", *_pytest_options(), *asked.pytest))
     if failed:
         _say(f"failed: {', '.join(failed if tests_passed else [*failed, 'tests'])}")
@@ -90,12 +98,25 @@ def _pytest_options() -> list[str]:
     return options
 
 
+def _keeps_to_its_types() -> tuple[str, bool]:
+    """What mypy said, and its line; kept until nobody else is talking."""
+    start = time.monotonic()
+    done = subprocess.run(TYPES, cwd=ROOT, capture_output=True, text=True, check=False)
+    passed = done.returncode == 0
+    return f"{done.stdout}{done.stderr}{_line('types', passed, start)}", passed
+
+
 def _run(name: str, command: tuple[str, ...]) -> bool:
-    """Run one step and print its line: its name, how it went, seconds."""
+    """Run one step and print its line."""
     start = time.monotonic()
     passed = _passes(command)
-    _say(f"{name:<12} {'ok' if passed else 'FAILED':<7} {time.monotonic() - start:5.1f} s")
+    _say(_line(name, passed, start))
     return passed
+
+
+def _line(name: str, passed: bool, start: float) -> str:
+    """The step's name, how it went, seconds."""
+    return f"{name:<12} {'ok' if passed else 'FAILED':<7} {time.monotonic() - start:5.1f} s"
 
 
 def _passes(command: tuple[str, ...], variables: Mapping[str, str] | None = None) -> bool:

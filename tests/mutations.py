@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dragonfly.postgres.embedded import embedded_server
+from dragonfly.postgres.embedded import embedded_server, quick_folder
 
 ROOT = Path(__file__).parents[1]
 LONGEST_SECONDS = 300
@@ -354,7 +354,7 @@ def main() -> int:
     survivors = 0
     with (
         # one server for all: starting it takes longer than most of the tests
-        tempfile.TemporaryDirectory(prefix="dragonfly-mutants-") as folder,
+        tempfile.TemporaryDirectory(prefix="dragonfly-mutants-", dir=quick_folder()) as folder,
         embedded_server(Path(folder) / "pg") as server,
     ):
         for mutation in chosen:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
 import tempfile
@@ -18,7 +16,7 @@ import anyio.to_thread
 import asyncpg
 import psutil
 
-from dragonfly.postgres.embedded import embedded_server
+from dragonfly.postgres.embedded import embedded_server, quick_folder
 from dragonfly.queue.migrate import migrate
 
 with warnings.catch_warnings():
@@ -107,14 +105,6 @@ async def own_server(
             finally:
                 if (folder / "postmaster.pid").exists():
                     await server.stop("immediate")
-
-
-def quick_folder() -> Path | None:
-    """A folder in memory with room for servers, where there is one: copying a database takes a
-    thirtieth of the time there."""
-    memory = Path("/dev/shm")
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 2 * 1024**3
-    return memory if roomy and os.access(memory, os.W_OK) else None
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from dragonfly.postgres.database import close, connect
-from dragonfly.postgres.embedded import embedded_server
+from dragonfly.postgres.embedded import embedded_server, quick_folder
 from dragonfly.queue.migrate import migrate
 
 
@@ -90,6 +90,7 @@ class PostgresServer:
 def postgres_server(dsn: str | None = None) -> Iterator[PostgresServer]:
     """The server at ``dsn``, whose role must be allowed to create databases, or an embedded one.
 
+    That one's files are in ``/dev/shm`` where there is room: a copy costs a tenth there.
     For a fixture of the whole session; outside an event loop, which it runs itself at the end.
     """
     if dsn:
@@ -100,11 +101,13 @@ def postgres_server(dsn: str | None = None) -> Iterator[PostgresServer]:
             asyncio.run(server.aclose())
         return
     with (
-        tempfile.TemporaryDirectory(prefix="dragonfly-test-") as folder,
+        tempfile.TemporaryDirectory(prefix="dragonfly-test-", dir=quick_folder()) as folder,
         embedded_server(Path(folder) / "pg") as address,
     ):
         server = PostgresServer(address)
         # what a crash of the machine would lose is nobody's data here
         asyncio.run(server.execute("ALTER SYSTEM SET fsync = off"))
+        # it may be in memory, where a gigabyte of log is too much
+        asyncio.run(server.execute("ALTER SYSTEM SET max_wal_size = '256MB'"))
         asyncio.run(server.execute("SELECT pg_reload_conf()"))
         yield server

@@ -21,11 +21,13 @@ async def test_every_job_takes_effect_once(mode: str) -> None:
     async with own_server() as server:
         conn = await asyncpg.connect(server.dsn)
         await make_trace(conn)
-        await enqueue_many(conn, "script", [{"do": "count"}] * JOBS)
         async with (
             workers(server.dsn, DRAGONFLY_LEASE_SECONDS="3") as first,
             workers(server.dsn, DRAGONFLY_LEASE_SECONDS="3") as second,
         ):
+            for running in (first, second):
+                await running.says("listening for new jobs")
+            await enqueue_many(conn, "script", [{"do": "count"}] * JOBS)
             for share in (JOBS // 4, JOBS // 2):
                 await until(conn, f"SELECT ({EFFECTS}) >= {share}")
                 await conn.close()

@@ -13,7 +13,7 @@ import pytest
 
 from dragonfly.errors import JobLost
 from dragonfly.job import Claim, Completion, JobStatus
-from dragonfly.postgres.embedded import embedded_server
+from dragonfly.postgres.embedded import embedded_server, quick_folder
 from dragonfly.queue import store
 from dragonfly.queue.migrate import migrate
 from tests.queue.rows import (
@@ -222,7 +222,7 @@ async def test_a_crash_of_the_server() -> None:
     """
     # not under tmp_path: whoever runs as root has a server that runs as somebody else
     with (
-        tempfile.TemporaryDirectory(prefix="dragonfly-test-") as folder,
+        tempfile.TemporaryDirectory(prefix="dragonfly-test-", dir=quick_folder()) as folder,
         embedded_server(Path(folder) / "pg") as dsn,
     ):
         conn = await asyncpg.connect(dsn)

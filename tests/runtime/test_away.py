@@ -20,12 +20,19 @@ from dragonfly.events import (
     WorkerPaused,
     WorkerStarted,
 )
+from dragonfly.runtime import supervisor as supervision
 from dragonfly.runtime.health import Health
 from dragonfly.runtime.process import Mode
 from tests.servers import free_port, own_server
 from tests.support import Recorder, running, supervisor, until
 
 Payload = dict[str, object]
+
+
+@pytest.fixture
+def brief_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end that cannot be written is waited for half a second at a stop, instead of five."""
+    monkeypatch.setattr(supervision, "SETTLE_SECONDS", 0.5)
 
 
 def writing(inside: anyio.Event, go_on: anyio.Event) -> Worker:
@@ -68,6 +75,7 @@ async def test_a_stopped_database_is_waited_for(mode: str) -> None:
         ids = await prepare(server.dsn, 9)
         async with running(server.dsn, writing(inside, go_on), lease_seconds=1) as (_, seen):
             await inside.wait()
+            await seen.wait_for(ListenerConnected)
             await server.stop(mode)
             go_on.set()
             # longer than the lease, the backoff's first steps and the listener's
@@ -156,6 +164,7 @@ async def test_a_job_that_kills_its_connection_is_slowed_down(
         assert 0.9 * plain <= pause <= 1.1 * plain
 
 
+@pytest.mark.usefixtures("brief_farewell")
 async def test_a_refused_login_is_not_hammered() -> None:
     """Once logins are refused the whole process tries three times, then leaves the server be."""
     port = free_port()
@@ -192,6 +201,7 @@ async def enough_beats(seen: Recorder) -> None:
     await seen.wait_for(ListenerLost, count=len(seen.of(ListenerLost)) + 3)
 
 
+@pytest.mark.usefixtures("brief_farewell")
 async def test_once_tells_of_an_end_it_could_not_write() -> None:
     """A job whose end was not written when the process had to go is no success."""
     inside, go_on = anyio.Event(), anyio.Event()

@@ -10,7 +10,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dragonfly.postgres.embedded import embedded_server
+from dragonfly.postgres.embedded import embedded_server, quick_folder
 from dragonfly.queue.migrate import migrate
 from dragonfly.testing.databases import database_dsn
 
@@ -43,7 +43,7 @@ DEFAULTS = {
 def guarded() -> Iterator[str]:
     """A server of its own, as roles belong to a whole server."""
     with (
-        tempfile.TemporaryDirectory(prefix="dragonfly-test-") as folder,
+        tempfile.TemporaryDirectory(prefix="dragonfly-test-", dir=quick_folder()) as folder,
         embedded_server(Path(folder) / "pg") as dsn,
     ):
         asyncio.run(_prepare(dsn))
