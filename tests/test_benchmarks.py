@@ -58,6 +58,8 @@ def test_command_measures_own_contestants(tmp_path: Path) -> None:
         "W1C enqueue by 10, a session listens, jobs/s": {*OWN, "bare without the trigger"},
         "W1C enqueue by 10, a worker idles, jobs/s": {*OWN},
         "W2T drain, a transaction each, jobs/s": {*OWN},
+        "W2T worker's processor time a job, µs": {*OWN},
+        "W2T server's processor time a job, µs": {*OWN},
         "W3 drain, two processes, jobs/s": {*OWN},
         "W3 share of who did less, %": {*OWN},
         "W3 workers' processor time a job, µs": {*OWN},
