@@ -192,6 +192,19 @@ class JobsForgotten(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobsVacuumed(Event):
+    """The table of jobs was vacuumed, in which ``dead`` rows lay."""
+
+    dead: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VacuumForbidden(Event):
+    """The role may not vacuum the table of jobs: autovacuum alone cleans up."""
+
+
+@dataclass(frozen=True, slots=True)
 class SchedulesDeclared(Event):
     names: tuple[str, ...]
 

@@ -277,6 +277,17 @@ _WORDS: dict[type[e.Event], tuple[str, Callable[[Any], str]]] = {
         "INFO",
         lambda v: f"forgot {_plural(v.count, 'job')} that ended long ago",
     ),
+    e.JobsVacuumed: (
+        "DEBUG",
+        lambda v: f"vacuumed ops.jobs of {v.dead:,} dead rows in {_seconds(v.seconds)}",
+    ),
+    e.VacuumForbidden: (
+        "WARNING",
+        lambda _: (
+            "this role may not vacuum ops.jobs, whose dead rows are many: autovacuum alone cleans "
+            "up, which is slower; make the role its owner, or GRANT MAINTAIN (PostgreSQL 17)"
+        ),
+    ),
     e.SchedulesDeclared: (
         "INFO",
         lambda v: f"declared {_plural(len(v.names), 'schedule')}: {', '.join(v.names)}",

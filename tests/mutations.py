@@ -32,6 +32,7 @@ _SCHEMA = "tests/runtime/test_schema_changes.py"
 _RESCUE = "tests/queue/test_rescue.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
+_VACUUMER = "tests/runtime/test_vacuumer.py"
 _ANY_TOKEN = "AND $2::bigint IS NOT NULL"
 
 
@@ -109,6 +110,36 @@ MUTATIONS = (
         "            self._put_off()\n        if self.is_kept",
         "            pass\n        if self.is_kept",
         ("tests/runtime/test_solitude.py::test_a_long_job_does_not_stop_the_service",),
+    ),
+    Mutation(
+        "a vacuum that waits for another one", "queue/maintenance.py",
+        "VACUUM (SKIP_LOCKED, ", "VACUUM (",
+        (f"{_VACUUMER}::test_one_vacuums_at_a_time",),
+    ),
+    Mutation(
+        "a vacuum that shortens the file", "queue/maintenance.py",
+        "TRUNCATE false, ", "",
+        (f"{_VACUUMER}::test_many_dead_rows_are_vacuumed",),
+    ),
+    Mutation(
+        "a vacuum in vain, again and again", "runtime/vacuumer.py",
+        "return IN_VAIN_SECONDS", "return LOOK_SECONDS",
+        (f"{_VACUUMER}::test_a_vacuum_in_vain_is_not_soon_repeated",),
+    ),
+    Mutation(
+        "a vacuum that is left behind on the server", "runtime/vacuumer.py",
+        "await close(conn)", "conn.terminate()",
+        (f"{_VACUUMER}::test_a_stop_cuts_it_off",),
+    ),
+    Mutation(
+        "a vacuum that holds up a migration", "runtime/vacuumer.py",
+        "waited = await is_waited_for(conn)", "waited = await is_waited_for(conn) and False",
+        (f"{_VACUUMER}::test_it_makes_way_for_who_alters_the_table",),
+    ),
+    Mutation(
+        "idle processes that look after the table", "runtime/vacuumer.py",
+        "if self._process.settled - self._looked_at < ENDED_JOBS:", "if False:",
+        (f"{_VACUUMER}::test_who_ended_few_jobs_does_not_look",),
     ),
     Mutation(
         "a completion without its token", _STATEMENTS,

@@ -1,4 +1,7 @@
-"""Forgets ended jobs when their time is over, in steps small enough to disturb nobody."""
+"""Forgets ended jobs when their time is over, in steps small enough to disturb nobody.
+
+And knows what dead rows lie in the table, and the statement that removes them.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,33 @@ SELECT max(seen.id) AS last_id, count(*) AS seen, (SELECT count(*) FROM forgotte
   FROM seen
 """
 
+# Who may vacuum: the owner of the table or of the database and, as of PostgreSQL 17, whom MAINTAIN
+# was granted. Any other's VACUUM succeeds and does nothing.
+_LITTER = """
+SELECT s.n_dead_tup AS dead, s.n_live_tup AS live, s.vacuum_count AS vacuums,
+       pg_has_role(c.relowner, 'USAGE') OR pg_has_role(d.datdba, 'USAGE')
+       OR CASE WHEN current_setting('server_version_num')::integer >= 170000
+               THEN has_table_privilege(c.oid, 'MAINTAIN') ELSE false END AS may_vacuum
+  FROM pg_catalog.pg_class c
+  JOIN pg_catalog.pg_stat_all_tables s ON s.relid = c.oid
+  JOIN pg_catalog.pg_database d ON d.datname = current_database()
+ WHERE c.oid = 'ops.jobs'::regclass
+"""
+
+# SKIP_LOCKED: one at a time, autovacuum included, without a wait. TRUNCATE would lock out everybody
+# for the sake of the file's size. Workers for the indexes would take processors from the jobs.
+VACUUM = "VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) ops.jobs"
+
+# Somebody wants to alter the table, and behind him wait all others. No claim, finish or enqueue
+# waits for the table as such unless that is so.
+_WAITED_FOR = """
+SELECT EXISTS (
+       SELECT FROM pg_catalog.pg_locks l
+        WHERE l.locktype = 'relation' AND l.relation = 'ops.jobs'::regclass AND NOT l.granted
+          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d
+                             WHERE d.datname = current_database()))
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Keep:
@@ -57,6 +87,16 @@ class Step:
 
     last_id: int | None
     forgotten: int
+
+
+@dataclass(frozen=True, slots=True)
+class Litter:
+    """What lies in the table, as last counted; ``vacuums`` counts those that somebody ordered."""
+
+    dead: int
+    live: int
+    vacuums: int
+    may_vacuum: bool
 
 
 async def prune_step(
@@ -80,3 +120,15 @@ async def prune_step(
     if row is None or row["seen"] < rows or row["youngest"] < min(r.seconds for r in rules):
         return Step(None, row["forgotten"] if row else 0)
     return Step(row["last_id"], row["forgotten"])
+
+
+async def litter(conn: Connection) -> Litter:
+    """Dead and living rows of the table; reads statistics only."""
+    (row,) = await conn.fetch(_LITTER)
+    return Litter(*row)
+
+
+async def is_waited_for(conn: Connection) -> bool:
+    """Whether somebody waits for a lock of the whole table."""
+    waited: bool = await conn.fetchval(_WAITED_FOR)
+    return waited

@@ -40,6 +40,7 @@ from dragonfly.runtime.signals import stop_on_signals
 from dragonfly.runtime.stalls import StallGuard
 from dragonfly.runtime.sweeper import Sweeper
 from dragonfly.runtime.ticker import Ticker
+from dragonfly.runtime.vacuumer import Vacuumer
 from dragonfly.runtime.waiting import first_of
 from dragonfly.worker import Worker
 
@@ -114,6 +115,7 @@ class Supervisor:
                 services.start_soon(Inspector(process).run)
                 if process.mode is Mode.FOREVER:
                     services.start_soon(Sweeper(process, self.workers).run)
+                    services.start_soon(Vacuumer(process).run)
                     services.start_soon(self._ticker.run)
                 services.start_soon(self._ring_at_stop)
                 services.start_soon(self._leave_the_unstoppable)

@@ -6,7 +6,8 @@ import asyncpg
 
 from dragonfly import enqueue_many
 from dragonfly.job import JobStatus
-from dragonfly.queue.maintenance import Keep, prune_step
+from dragonfly.queue.maintenance import VACUUM, Keep, litter, prune_step
+from tests.roles import administering
 
 HOUR = 3600.0
 RULES = (
@@ -99,3 +100,51 @@ async def test_without_rules_nothing_is_forgotten(conn: asyncpg.Connection) -> N
     await _ended(conn, 3, "plain", "completed", 1000)
 
     assert 0 == (await prune_step(conn, (), 0)).forgotten
+
+
+async def test_dead_rows_are_counted_until_a_vacuum(conn: asyncpg.Connection) -> None:
+    """Dead and living rows as the server counts them, and how often somebody vacuumed."""
+    await enqueue_many(conn, "plain", [{} for _ in range(100)])
+    await conn.execute("UPDATE ops.jobs SET priority = 1 WHERE id % 4 = 0")
+    await conn.execute("SELECT pg_stat_force_next_flush()")
+    before = await litter(conn)
+    await conn.execute(VACUUM)
+    after = await litter(conn)
+
+    assert (25, 100) == (before.dead, before.live)
+    assert (0, 100) == (after.dead, after.live)
+    assert 1 == after.vacuums - before.vacuums
+
+
+async def test_owners_and_maintainers_may_vacuum(dsn: str) -> None:
+    """The owner of the table or of the database and, where the server knows it, MAINTAIN."""
+    async with administering(dsn) as conn:
+        assert (await litter(conn)).may_vacuum
+        transaction = conn.transaction()
+        await transaction.start()
+        await conn.execute("CREATE ROLE dragonfly_test_plain")
+        await conn.execute("CREATE ROLE dragonfly_test_owner")
+        await conn.execute("GRANT USAGE ON SCHEMA ops TO dragonfly_test_plain")
+        await conn.execute(
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ops.jobs TO dragonfly_test_plain"
+        )
+        assert not await _may_vacuum(conn, "dragonfly_test_plain")
+
+        if conn.get_server_version().major >= 17:
+            await conn.execute("SAVEPOINT plain")
+            await conn.execute("GRANT MAINTAIN ON ops.jobs TO dragonfly_test_plain")
+            assert await _may_vacuum(conn, "dragonfly_test_plain")
+            await conn.execute("ROLLBACK TO plain")
+
+        await conn.execute("ALTER TABLE ops.jobs OWNER TO dragonfly_test_owner")
+        assert not await _may_vacuum(conn, "dragonfly_test_plain")
+        await conn.execute("GRANT dragonfly_test_owner TO dragonfly_test_plain")
+        assert await _may_vacuum(conn, "dragonfly_test_plain")
+        await transaction.rollback()
+
+
+async def _may_vacuum(conn: asyncpg.Connection, role: str) -> bool:
+    await conn.execute(f"SET LOCAL ROLE {role}")
+    found = await litter(conn)
+    await conn.execute("RESET ROLE")
+    return found.may_vacuum

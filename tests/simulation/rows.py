@@ -40,6 +40,7 @@ TOKEN_ROW = rows_of("id", "lock_token")
 BEAT_ROW = rows_of("last_heartbeat_at", "lapsed")
 KEY_ROW = rows_of("key", "due_in", "reached", "ours")
 VALUE_ROW = rows_of("value")
+LITTER_ROW = rows_of("dead", "live", "vacuums", "may_vacuum")
 SESSION_ROW = rows_of("pid", "idle", "quiet")
 
 

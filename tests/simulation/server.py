@@ -21,6 +21,7 @@ from tests.simulation.rows import (
     EPOCH,
     ID_ROW,
     KEY_ROW,
+    LITTER_ROW,
     MAX_ATTEMPTS,
     MICRO,
     SESSION_ROW,
@@ -325,6 +326,10 @@ class Server(Table):
 
     def nothing(self, _: Work | None, *_args: Any) -> list[Row]:
         return []
+
+    def litter(self, _: Work | None) -> list[Row]:
+        """Nothing is dead here for long."""
+        return [LITTER_ROW(0, len(self.model.jobs), 0, True)]
 
     def effect(self, work: Work, _job_id: int, _token: int) -> list[Row]:
         """A handler's own write."""

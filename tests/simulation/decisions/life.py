@@ -264,6 +264,7 @@ def standing_stage() -> Iterator[None]:
         (supervisor, "Acks", Finishes),
         (supervisor, "Pulse", Pulse),
         (supervisor, "Sweeper", Bystander),
+        (supervisor, "Vacuumer", Bystander),
         (supervisor, "Inspector", Bystander),
         (Supervisor, "_listen", _nothing),
         (StallGuard, "watching", lambda _: nullcontext()),
