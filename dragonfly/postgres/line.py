@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import anyio
@@ -33,39 +35,43 @@ class Line:
         sessions: Sessions | None = None,
     ) -> None:
         self._open = open_connection
-        self._timeout = timeout
+        self.timeout = timeout
         self._sessions = sessions
         self._proved = 0  # the generation of the sessions then
-        self._lock = anyio.Lock(fast_acquire=True)
+        self._lock = asyncio.Lock()
         self._in_use = False
         self._conn: Connection | None = None
         if sessions is not None:
             sessions.watch(self._asking)
 
-    @asynccontextmanager
-    async def use(self, *, shield: bool = False) -> AsyncIterator[Connection]:
-        """The connection, for a few statements; TimeoutError after the bound.
+    def use(self, *, shield: bool = False) -> Use:
+        """The connection, for the few statements of one ``async with``.
 
-        With ``shield`` nothing but the bound cuts it off once it has begun.
+        With ``shield`` nothing but the bound cuts them off once they have begun.
+        Raises TimeoutError after the bound.
         """
-        async with self._lock:
-            try:
-                deadline = anyio.current_time() + self._timeout
-                with anyio.CancelScope(deadline=deadline, shield=shield) as bound:
-                    conn = await self._ready()
-                    self._in_use = True
-                    yield conn
-            except BaseException as error:
-                if not isinstance(error, Exception) or is_connection_lost(error):
-                    self._drop()
-                raise
-            finally:
-                self._in_use = False
-            if bound.cancelled_caught:
-                self._drop()
-                if self._sessions is not None:
-                    self._sessions.doubt()
-                raise TimeoutError
+        return Use(self, shield=shield)
+
+    async def begin(self) -> None:
+        """Wait until nobody else uses it."""
+        await self._lock.acquire()
+
+    async def open(self) -> Connection:
+        """The connection, sound as far as anybody knows; the use has begun."""
+        conn = await self._ready()
+        self._in_use = True
+        return conn
+
+    def end(self, error: BaseException | None, *, timed_out: bool) -> None:
+        """The use is over, and how it went; what is in doubt is dropped."""
+        self._in_use = False
+        if timed_out or (
+            error is not None and (not isinstance(error, Exception) or is_connection_lost(error))
+        ):
+            self._drop()
+        if timed_out and self._sessions is not None:
+            self._sessions.doubt()
+        self._lock.release()
 
     def _asking(self) -> Connection | None:
         """Whoever uses it does nothing but wait for its answers."""
@@ -91,3 +97,36 @@ class Line:
         conn, self._conn = self._conn, None
         if conn is not None:
             await close(conn)
+
+
+class Use:
+    """One use of a line; no generator, and asyncio's own lock: a lone job waits for it."""
+
+    __slots__ = ("_bound", "_line", "_shield")
+
+    def __init__(self, line: Line, *, shield: bool) -> None:
+        self._line = line
+        self._shield = shield
+
+    async def __aenter__(self) -> Connection:
+        await self._line.begin()
+        deadline = anyio.current_time() + self._line.timeout
+        self._bound = anyio.CancelScope(deadline=deadline, shield=self._shield)
+        self._bound.__enter__()
+        try:
+            return await self._line.open()
+        except BaseException as error:
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bound.__exit__(kind, error, trace)
+        timed_out = self._bound.cancelled_caught
+        self._line.end(error, timed_out=timed_out)
+        if timed_out:
+            raise TimeoutError from error

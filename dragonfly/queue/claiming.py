@@ -44,6 +44,26 @@ SELECT {CLAIMED}
   FROM claimed ORDER BY run_at, id
 """  # noqa: S608 - made of constants, like all below
 
+# The same for a single type, $1, as most workers have: a fifth cheaper (benchmark W4).
+CLAIM_HEAD_OF = f"""
+WITH ready AS MATERIALIZED (
+    SELECT j.id
+      FROM ops.jobs j
+     WHERE j.job_type = $1::text AND {UNKEYED}
+       AND j.priority = (
+           SELECT j.priority FROM ops.jobs j
+            WHERE j.job_type = $1 AND {UNKEYED}
+            ORDER BY j.priority DESC LIMIT 1)
+       AND j.run_at <= (SELECT clock_timestamp())
+       AND NOT EXISTS (SELECT FROM ops.paused p WHERE p.job_type = $1)
+     ORDER BY j.run_at, j.id
+     LIMIT $2
+       FOR UPDATE SKIP LOCKED
+), {MARK}
+SELECT {CLAIMED}
+  FROM claimed ORDER BY run_at, id
+"""  # noqa: S608
+
 # The same, going on behind the job claimed last ($6): it passes over what is dead in the index
 # before that, which a pinned horizon may keep there for hours (benchmark W6), and over what has
 # come to stand there since. A higher priority still comes first.

@@ -145,11 +145,13 @@ async def claim_head(
     Fewer than that say nothing about the rest of the queue: ask ``claim``. ``behind`` a job claimed
     shortly before, it passes over what has come to stand in front of that job since.
     """
-    options = (job_types, limit, locked_by, lease, token)
-    if behind is None:
-        rows = await conn.fetch(claiming.CLAIM_HEAD, *options)
+    options = (limit, locked_by, lease, token)
+    if behind is not None:
+        rows = await conn.fetch(claiming.CLAIM_BEHIND, job_types, *options, behind)
+    elif len(job_types) == 1:
+        rows = await conn.fetch(claiming.CLAIM_HEAD_OF, job_types[0], *options)
     else:
-        rows = await conn.fetch(claiming.CLAIM_BEHIND, *options, behind)
+        rows = await conn.fetch(claiming.CLAIM_HEAD, job_types, *options)
     return list(map(Claim._make, rows))
 
 

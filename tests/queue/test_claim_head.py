@@ -18,8 +18,17 @@ HOUR = timedelta(hours=1)
 async def head(
     conn: asyncpg.Connection, *types: str, limit: int = 100, behind: int | None = None
 ) -> list[int]:
-    """The ids that a claim at the head takes, in its order."""
-    jobs = await store.claim_head(conn, types or ["greet"], limit, ME, LEASE, MINE, behind=behind)
+    """The ids that a claim at the head takes, in its order: of one type alone, or of several."""
+    options = (limit, ME, LEASE, MINE)
+    if types:
+        jobs = await store.claim_head(conn, types, *options, behind=behind)
+        return [job.id for job in jobs]
+    undone = conn.transaction()
+    await undone.start()
+    alone = await store.claim_head(conn, ["greet"], *options, behind=behind)
+    await undone.rollback()
+    jobs = await store.claim_head(conn, ["greet", "absent"], *options, behind=behind)
+    assert [job.id for job in jobs] == [job.id for job in alone]
     return [job.id for job in jobs]
 
 

@@ -26,6 +26,7 @@ async def test_no_claim_takes_a_paused_type(conn: asyncpg.Connection) -> None:
 
     types, options = ["greet", "open"], (ME, LEASE, MINE)
     head = await store.claim_head(conn, types, 9, *options)
+    alone = await store.claim_head(conn, ["greet"], 9, *options)
     behind = await store.claim_head(conn, types, 9, *options, behind=last)
     whole = await store.claim(conn, types, 9, *options)
     suspect = (await store.claim_suspect(conn, types, *options)).job
@@ -33,7 +34,8 @@ async def test_no_claim_takes_a_paused_type(conn: asyncpg.Connection) -> None:
     both = await keyed.claim_keyed_suspect(conn, types, 1, *options)
 
     assert [open_job] == [job.id for job in head]
-    assert ([], [], None, [], None) == (behind, whole.jobs, suspect, with_key.jobs, both)
+    assert ([], []) == (alone, behind)
+    assert ([], None, [], None) == (whole.jobs, suspect, with_key.jobs, both)
     assert (False, False) == (whole.suspects_wait, whole.keyed_wait)
     assert await pauses.resume(conn, "greet")
     assert suspect_with_key == (await keyed.claim_keyed_suspect(conn, types, 1, *options)).id  # type: ignore[union-attr]

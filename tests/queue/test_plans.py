@@ -80,6 +80,9 @@ CASES: dict[str, tuple[str, str, int]] = {
     "claim one": (claiming.CLAIM, f"{TYPES}, 1, 'me', 60, 5", 150),
     "claim fifty": (claiming.CLAIM, f"{TYPES}, 50, 'me', 60, 5", 1_500),
     "claim one at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 1, 'me', 60, 5", 60),
+    "claim one of a type": (claiming.CLAIM_HEAD_OF, "'soon', 1, 'me', 60, 5", 60),
+    "claim fifty of a type": (claiming.CLAIM_HEAD_OF, "'soon', 50, 'me', 60, 5", 1_500),
+    "claim nothing of a type": (claiming.CLAIM_HEAD_OF, "'absent', 50, 'me', 60, 5", 30),
     "claim fifty at the head": (claiming.CLAIM_HEAD, "ARRAY['soon'], 50, 'me', 60, 5", 1_500),
     "claim behind the last": (
         claiming.CLAIM_BEHIND,

@@ -82,6 +82,7 @@ def _fields(kind: type) -> list[str]:
     ("name", "kind"),
     [
         ("claiming.CLAIM_HEAD", Claim),
+        ("claiming.CLAIM_HEAD_OF", Claim),
         ("claiming.CLAIM_BEHIND", Claim),
         ("keyed.CLAIM_KEYED", Claim),
         ("insight._COUNTS", insight.TypeCount),

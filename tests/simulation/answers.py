@@ -14,6 +14,7 @@ INSERT_EFFECT = "INSERT INTO effects VALUES ($1, $2)"  # what handlers write
 
 STATEMENTS: dict[str, Callable[..., list[Row]]] = {
     claiming.CLAIM_HEAD: Server.claim_head,
+    claiming.CLAIM_HEAD_OF: Server.claim_head_of,
     claiming.CLAIM_BEHIND: Server.claim_behind,
     claiming.CLAIM: Server.claim,
     claiming.CLAIM_SUSPECT: Server.claim_suspect,
@@ -44,7 +45,7 @@ STATEMENTS: dict[str, Callable[..., list[Row]]] = {
 }
 CLAIMS = frozenset(
     {
-        *(claiming.CLAIM_HEAD, claiming.CLAIM_BEHIND, claiming.CLAIM),
+        *(claiming.CLAIM_HEAD, claiming.CLAIM_HEAD_OF, claiming.CLAIM_BEHIND, claiming.CLAIM),
         *(keyed.KEYED_WAIT, keyed.LOCK_KEYS),
     }
 )

@@ -84,6 +84,9 @@ class Server(Table):
         first = [job for job in self.model.ordinary(types) if job.priority == top]
         return self._take(self._free(first)[:limit], who, lease, token)
 
+    def claim_head_of(self, work: Work | None, job_type: str, *options: Any) -> list[Row]:
+        return self.claim_head(work, [job_type], *options)
+
     def claim_behind(
         self,
         work: Work | None,
