@@ -110,7 +110,7 @@ class Use:
 
     async def __aenter__(self) -> Connection:
         await self._line.begin()
-        deadline = anyio.current_time() + self._line.timeout
+        deadline = asyncio.get_running_loop().time() + self._line.timeout
         self._bound = anyio.CancelScope(deadline=deadline, shield=self._shield)
         self._bound.__enter__()
         try:

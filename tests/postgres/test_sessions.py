@@ -115,7 +115,7 @@ async def test_an_answer_that_is_late_casts_doubt(between: Proxy, process: Proce
     """A line that misses its bound doubts the others."""
     await claims_pid(process)
     between.silence(CLAIM)
-    process.claims._timeout = 0.2
+    process.claims.timeout = 0.2
     with pytest.raises(TimeoutError):
         async with process.claims.use() as conn:
             await conn.execute("SELECT")
