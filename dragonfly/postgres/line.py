@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ from dragonfly.postgres.transactions import answering
 
 if TYPE_CHECKING:
     from asyncpg import Connection
+
+
+class TooLate(Exception):
+    """What it was to be used for is no longer to be begun."""
 
 
 class Line:
@@ -43,12 +48,17 @@ class Line:
             sessions.watch(self._asking)
 
     @asynccontextmanager
-    async def use(self, *, shield: bool = False) -> AsyncIterator[Connection]:
+    async def use(
+        self, *, shield: bool = False, unless: asyncio.Event | None = None
+    ) -> AsyncIterator[Connection]:
         """The connection, for a few statements; TimeoutError after the bound.
 
-        With ``shield`` nothing but the bound cuts it off once it has begun.
+        With ``shield`` nothing but the bound cuts it off once it has begun; it does not begin, and
+        raises TooLate, if ``unless`` is set when its turn comes.
         """
         async with self._lock:
+            if unless is not None and unless.is_set():
+                raise TooLate
             try:
                 deadline = anyio.current_time() + self._timeout
                 with anyio.CancelScope(deadline=deadline, shield=shield) as bound:

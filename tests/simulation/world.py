@@ -252,7 +252,7 @@ def play(seed: int) -> Outcome:
     random.seed(seed)
     try:
         with ExitStack() as stack:
-            _stand_in(stack, world)
+            standing_in(stack, world)
             try:
                 world.loop.run_until_complete(world.live())
             except Exception as error:  # noqa: BLE001 - a run that breaks down is what we look for
@@ -273,7 +273,7 @@ def play(seed: int) -> Outcome:
     )
 
 
-def _stand_in(stack: ExitStack, world: World) -> None:
+def standing_in(stack: ExitStack, world: World) -> None:
     """Put the simulation in the place of clocks, dice, the network, and the guard's thread."""
     rng = world.fate.rng
     stack.enter_context(virtual_time(world.loop.time, lambda: world.wall + world.loop.now))
