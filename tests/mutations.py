@@ -64,6 +64,11 @@ MUTATIONS = (
         (f"{_RESCUE}::test_a_rescue_that_comes_late_rescues_nothing",),
     ),
     Mutation(
+        "a rescue that does not know how old its heartbeat is", "runtime/heartbeat.py",
+        "budget, not_after=not_after)", "budget, not_after=None)",
+        ("tests/runtime/test_rescuer.py::test_held_up_after_its_heartbeat_it_rescues_nothing",),
+    ),
+    Mutation(
         "a charge that no end takes back", _STATEMENTS, "THEN 0 ELSE j.crashes END",
         "THEN 1 ELSE j.crashes END",
         (f"{_RESCUE}::test_an_attempt_that_ends_takes_the_first_charge_back",),

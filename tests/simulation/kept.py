@@ -11,5 +11,4 @@ KEPT: dict[int, str] = {
     128: "the same with a circuit that opens among the first jobs",
     69: "a job that needed no database made the pauses of an absent one start again at a second",
     139: "the same, in a database that is away again and again",
-    20829: "a process held up between its heartbeat and its rescue took the locks of the living",
 }
