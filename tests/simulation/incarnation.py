@@ -157,10 +157,12 @@ class Incarnation:
             return
         self.watch.disturb()
         self.loop.hold(self.name)
+        # in nobody's name: what is done in its own is held, too
+        nobody = contextvars.Context()
         for conn in self._connections():
             if conn.is_in_transaction() and seconds > IDLE_IN_TRANSACTION_SECONDS:
-                self.loop.call_later(IDLE_IN_TRANSACTION_SECONDS, conn.cut)
-        self.loop.call_later(seconds, self._thaw)
+                self.loop.call_later(IDLE_IN_TRANSACTION_SECONDS, conn.cut, context=nobody)
+        self.loop.call_later(seconds, self._thaw, context=nobody)
 
     def _thaw(self) -> None:
         if self.name not in self.world.network.dead:
