@@ -76,6 +76,8 @@ class Incarnation:
 
     def _leave(self, code: int) -> None:
         """What stands for ``os._exit``: what is open is cut, and nothing runs any more."""
+        if self.over.is_set():
+            return  # it died long ago, and is being buried
         self._finish(code)
         self._vanish()
 

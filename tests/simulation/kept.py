@@ -11,4 +11,6 @@ KEPT: dict[int, str] = {
     128: "the same with a circuit that opens among the first jobs",
     69: "a job that needed no database made the pauses of an absent one start again at a second",
     139: "the same, in a database that is away again and again",
+    44187: "a process that died while it stopped was buried alive: its end never came",
+    43625: "a worker that was given up late, for what had begun before all was well, stayed away",
 }
