@@ -30,6 +30,7 @@ _FENCING = "tests/queue/test_fencing.py"
 _CIRCUITS = "tests/runtime/test_circuits.py"
 _SCHEMA = "tests/runtime/test_schema_changes.py"
 _RESCUE = "tests/queue/test_rescue.py"
+_STOPS = "tests/simulation/test_stops.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
 _VACUUMER = "tests/runtime/test_vacuumer.py"
@@ -61,6 +62,11 @@ MUTATIONS = (
         "(SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')",
         "$3::timestamptz IS NOT DISTINCT FROM $3",
         (f"{_RESCUE}::test_a_rescue_that_comes_late_rescues_nothing",),
+    ),
+    Mutation(
+        "a rescue that does not know how old its heartbeat is", "runtime/heartbeat.py",
+        "budget, not_after=not_after)", "budget, not_after=None)",
+        ("tests/runtime/test_rescuer.py::test_held_up_after_its_heartbeat_it_rescues_nothing",),
     ),
     Mutation(
         "a charge that no end takes back", _STATEMENTS, "THEN 0 ELSE j.crashes END",
@@ -201,8 +207,23 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim that can be cut off", "runtime/claims.py",
-        "self._process.claims.use(shield=True)", "self._process.claims.use()",
+        "process.claims.use(shield=True, unless", "process.claims.use(unless",
         ("tests/runtime/test_shields.py::test_a_claim_under_way_is_not_cut_off",),
+    ),
+    Mutation(
+        "a claim that is begun after the stop", "runtime/claims.py",
+        "use(shield=True, unless=process.stop.claiming)", "use(shield=True)",
+        (f"{_STOPS}::test_no_worker_begins_a_claim_once_it_is_to_stop",),
+    ),
+    Mutation(
+        "a stop that waits for one worker after the other", "runtime/supervisor.py",
+        "seconds=max(0.0, seconds - passed)", "seconds=seconds",
+        (f"{_STOPS}::test_many_that_never_opened_are_left_as_fast_as_one",),
+    ),
+    Mutation(
+        "last words one after the other", "runtime/supervisor.py",
+        "group.start_soon(self._say_farewell, name)", "await self._say_farewell(name)",
+        (f"{_STOPS}::test_many_that_never_opened_are_left_as_fast_as_one",),
     ),
     Mutation(
         "a claim that travels past an opened circuit", "runtime/loop.py",

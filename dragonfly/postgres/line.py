@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from asyncpg import Connection
 
 
+class TooLate(Exception):
+    """What it was to be used for is no longer to be begun."""
+
+
 class Line:
     """Serves one caller at a time; every use is bounded by ``timeout`` seconds.
 
@@ -44,17 +48,21 @@ class Line:
         if sessions is not None:
             sessions.watch(self._asking)
 
-    def use(self, *, shield: bool = False) -> Use:
+    def use(self, *, shield: bool = False, unless: asyncio.Event | None = None) -> Use:
         """The connection, for the few statements of one ``async with``.
 
-        With ``shield`` nothing but the bound cuts them off once they have begun.
+        With ``shield`` nothing but the bound cuts them off once they have begun; they do not begin,
+        and TooLate is raised, if ``unless`` is set when their turn comes.
         Raises TimeoutError after the bound.
         """
-        return Use(self, shield=shield)
+        return Use(self, unless, shield=shield)
 
-    async def begin(self) -> None:
-        """Wait until nobody else uses it."""
+    async def begin(self, unless: asyncio.Event | None) -> None:
+        """Wait until nobody else uses it; TooLate if ``unless`` is set then."""
         await self._lock.acquire()
+        if unless is not None and unless.is_set():
+            self._lock.release()
+            raise TooLate
 
     async def open(self) -> Connection:
         """The connection, sound as far as anybody knows; the use has begun."""
@@ -102,14 +110,15 @@ class Line:
 class Use:
     """One use of a line; no generator, and asyncio's own lock: a lone job waits for it."""
 
-    __slots__ = ("_bound", "_line", "_shield")
+    __slots__ = ("_bound", "_line", "_shield", "_unless")
 
-    def __init__(self, line: Line, *, shield: bool) -> None:
+    def __init__(self, line: Line, unless: asyncio.Event | None, *, shield: bool) -> None:
         self._line = line
+        self._unless = unless
         self._shield = shield
 
     async def __aenter__(self) -> Connection:
-        await self._line.begin()
+        await self._line.begin(self._unless)
         deadline = asyncio.get_running_loop().time() + self._line.timeout
         self._bound = anyio.CancelScope(deadline=deadline, shield=self._shield)
         self._bound.__enter__()

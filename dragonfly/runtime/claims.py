@@ -12,6 +12,7 @@ import anyio
 
 from dragonfly.job import Claim
 from dragonfly.postgres.failures import TROUBLE
+from dragonfly.postgres.line import TooLate
 from dragonfly.queue import keyed, store
 from dragonfly.queue.keyed import ClaimedKeyed
 from dragonfly.queue.store import Claimed
@@ -50,10 +51,19 @@ class Claims:
 
         With ``head`` the head of the queue alone is tried first: right for a worker that was rung,
         or that got all it asked for the last time. Only an answer without jobs tells of the rest.
-        None while the process is kept for a job that runs alone.
+        None while the process is kept for a job that runs alone, or once it is to claim no more.
         """
+        try:
+            return await self._take_in_turn(job_types, limit, head=head)
+        except TooLate:
+            return None
+
+    async def _take_in_turn(
+        self, job_types: Sequence[str], limit: int, *, head: bool
+    ) -> Claimed | None:
+        process = self._process
         # cut off in flight, it might leave rows locked that nobody knows of
-        async with self._process.claims.use(shield=True) as conn:
+        async with process.claims.use(shield=True, unless=process.stop.claiming) as conn:
             # here, because the line may have been waited for; and whoever had it before has counted
             # its jobs as held by now, since nothing is awaited between a claim's answer and that
             if not self._process.solitude.lets(self._worker):

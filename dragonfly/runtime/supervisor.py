@@ -286,27 +286,33 @@ class Supervisor:
     async def _leave_the_unstoppable(self) -> None:
         """A handler that survives its cancellation keeps its lock: leave; the lease decides.
 
-        So must a process whose workers do not finish opening or closing their resources.
+        So must a process whose workers do not finish opening or closing their resources. All are
+        waited for at once: how long it takes does not grow with their number.
         """
         stop, abandoned = self.process.stop.claiming, self.process.abandoned
         await first_of(stop, abandoned)
         while not (stop.is_set() or self._is_hopeless()):
             await first_of(stop, seconds=1)
+        began = time.monotonic()
         grace = self.process.settings.grace_seconds + UNCANCELLABLE_SECONDS
         for loop in list(self._loops.values()):
-            seconds = grace if loop.health.started else 0
-            await first_of(loop.wound_down, seconds=seconds + SETTLE_SECONDS)
+            seconds = (grace if loop.health.started else 0) + SETTLE_SECONDS
+            passed = time.monotonic() - began
+            await first_of(loop.wound_down, seconds=max(0.0, seconds - passed))
         if all(loop.wound_down.is_set() and not loop.running for loop in self._loops.values()):
             await asyncio.sleep(CLOSING_SECONDS)
         await self._acks.drained(SETTLE_SECONDS)
-        for name, pulse in self._pulses.items():
-            if name not in self._fallen:
-                loop = self._loops[name]
-                status = WorkerStatus.ERROR if loop.health.crash else WorkerStatus.STOPPED
-                await pulse.last_word(loop, status, _farewell(loop))
+        async with anyio.create_task_group() as group:
+            for name in [name for name in self._pulses if name not in self._fallen]:
+                group.start_soon(self._say_farewell, name)
         code = self._ended()
         sys.stdout.flush()
         self._exit_now(code)
+
+    async def _say_farewell(self, name: str) -> None:
+        loop = self._loops[name]
+        status = WorkerStatus.ERROR if loop.health.crash else WorkerStatus.STOPPED
+        await self._pulses[name].last_word(loop, status, _farewell(loop))
 
     def _is_hopeless(self) -> bool:
         """Every worker was given up, or fell with a handler that holds it back from ending."""

@@ -129,8 +129,9 @@ class Hands:
                 with anyio.CancelScope(shield=True):
                     await asyncio.sleep(self.fate.rng.choice((1.0, 20.0, 100.0)))
             case Deed.BLOCK:
-                self.incarnation.watch.disturb()
-                self.incarnation.loop.leap(self.fate.rng.choice((1.0, 10.0, 100.0)))
+                # its own process alone stands still: the others live on beside it
+                self.incarnation.freeze(self.fate.rng.choice((1.0, 10.0, 100.0)))
+                await asyncio.sleep(0)
             case Deed.TIMEOUT:
                 await asyncio.sleep(3 * TIMEOUT_SECONDS)
             case Deed.KILL:

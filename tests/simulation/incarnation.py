@@ -76,6 +76,8 @@ class Incarnation:
 
     def _leave(self, code: int) -> None:
         """What stands for ``os._exit``: what is open is cut, and nothing runs any more."""
+        if self.over.is_set():
+            return  # it died long ago, and is being buried
         self._finish(code)
         self._vanish()
 
@@ -157,10 +159,12 @@ class Incarnation:
             return
         self.watch.disturb()
         self.loop.hold(self.name)
+        # in nobody's name: what is done in its own is held, too
+        nobody = contextvars.Context()
         for conn in self._connections():
             if conn.is_in_transaction() and seconds > IDLE_IN_TRANSACTION_SECONDS:
-                self.loop.call_later(IDLE_IN_TRANSACTION_SECONDS, conn.cut)
-        self.loop.call_later(seconds, self._thaw)
+                self.loop.call_later(IDLE_IN_TRANSACTION_SECONDS, conn.cut, context=nobody)
+        self.loop.call_later(seconds, self._thaw, context=nobody)
 
     def _thaw(self) -> None:
         if self.name not in self.world.network.dead:

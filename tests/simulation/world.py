@@ -40,6 +40,7 @@ class World:
         self.network = Network(self.server)
         self.living: list[Incarnation] = []
         self.all: list[Incarnation] = []
+        self.unmended: list[Incarnation] = []  # began before all was well
         self.wall = 1.7e9
         self.trace: list[str] = []
 
@@ -92,6 +93,7 @@ class World:
                 self.complain(f"jobs that never end: {[(job.id, job.status) for job in left]}")
                 return
             await asyncio.sleep(5.0)
+            self._mend()
 
     def _calm(self) -> None:
         server = self.server
@@ -99,9 +101,14 @@ class World:
         server.refusing = server.silent = server.refusing_logins = False
         server.refused, server.error_rate = frozenset(), 0.0
         server.model.paused.clear()
-        for incarnation in self.living:
-            if incarnation.watch.given_up:
-                incarnation.stop("SIGTERM")  # whoever mended its worker deploys
+        self.unmended = list(self.living)
+        self._mend()
+
+    def _mend(self) -> None:
+        """Whoever mended a worker deploys; it may be given up late, for what began before."""
+        for incarnation in [each for each in self.unmended if each.watch.given_up]:
+            self.unmended.remove(incarnation)
+            incarnation.stop("SIGTERM")
 
     # --- troubles -------------------------------------------------------------------------------
 
@@ -252,7 +259,7 @@ def play(seed: int) -> Outcome:
     random.seed(seed)
     try:
         with ExitStack() as stack:
-            _stand_in(stack, world)
+            standing_in(stack, world)
             try:
                 world.loop.run_until_complete(world.live())
             except Exception as error:  # noqa: BLE001 - a run that breaks down is what we look for
@@ -273,7 +280,7 @@ def play(seed: int) -> Outcome:
     )
 
 
-def _stand_in(stack: ExitStack, world: World) -> None:
+def standing_in(stack: ExitStack, world: World) -> None:
     """Put the simulation in the place of clocks, dice, the network, and the guard's thread."""
     rng = world.fate.rng
     stack.enter_context(virtual_time(world.loop.time, lambda: world.wall + world.loop.now))
