@@ -19,7 +19,8 @@ async def test_held_up_after_its_heartbeat_it_rescues_nothing(
     dsn: str, conn: asyncpg.Connection
 ) -> None:
     """Half a lease after the heartbeat others may have been held up with it; fresh ones count."""
-    lapsed, told, events = await put(conn, "lapsed"), [], Events()
+    told: list[JobsRescued] = []
+    lapsed, events = await put(conn, "lapsed"), Events()
     events.on(JobsRescued, told.append)
     now = await conn.fetchval("SELECT clock_timestamp()")
     database = await open_database(dsn, "the test database")
