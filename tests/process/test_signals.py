@@ -42,6 +42,7 @@ async def test_a_running_job_may_finish(
         stopping = await running.says("stopping")
         late = await enqueue(conn, "script", {"do": "return"})
         # the heartbeat outlives the last job
+        await until(conn, "SELECT count(*) FROM ops.worker_heartbeats", expected=1)
         before = await conn.fetchval("SELECT last_heartbeat_at FROM ops.worker_heartbeats")
         await until(
             conn, "SELECT last_heartbeat_at > $1 FROM ops.worker_heartbeats", before, expected=True

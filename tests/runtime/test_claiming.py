@@ -160,6 +160,7 @@ async def test_what_waits_behind_a_slow_job_is_given_back(
         claims = len(seen.of(JobsClaimed))
         # neither their return nor a new job lures the worker into hoarding again
         await enqueue(conn, "any", {"slow": False})
+        await until(conn, "SELECT count(*) FROM ops.worker_heartbeats", expected=1)
         newest = "SELECT last_heartbeat_at FROM ops.worker_heartbeats"
         for _ in range(2):
             before = await conn.fetchval(newest)
