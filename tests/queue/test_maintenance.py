@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncpg
+import pytest
 
 from dragonfly import enqueue_many
 from dragonfly.job import JobStatus
@@ -102,8 +103,10 @@ async def test_without_rules_nothing_is_forgotten(conn: asyncpg.Connection) -> N
     assert 0 == (await prune_step(conn, (), 0)).forgotten
 
 
+@pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_dead_rows_are_counted_until_a_vacuum(conn: asyncpg.Connection) -> None:
     """Dead and living rows as the server counts them, and how often somebody vacuumed."""
+    await conn.execute(VACUUM)  # what other tests in this database have left
     await enqueue_many(conn, "plain", [{} for _ in range(100)])
     await conn.execute("UPDATE ops.jobs SET priority = 1 WHERE id % 4 = 0")
     await conn.execute("SELECT pg_stat_force_next_flush()")

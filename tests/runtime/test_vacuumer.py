@@ -78,6 +78,7 @@ async def looks(
     raise AssertionError("it has ended by itself")
 
 
+@pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_many_dead_rows_are_vacuumed(dsn: str, conn: asyncpg.Connection) -> None:
     """Room is made for new rows, and the file keeps its size: cutting it would lock out all."""
     await litter_about(conn)
@@ -92,6 +93,7 @@ async def test_many_dead_rows_are_vacuumed(dsn: str, conn: asyncpg.Connection) -
     assert size == await conn.fetchval("SELECT pg_relation_size('ops.jobs')")
 
 
+@pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_a_slow_vacuum_has_a_long_pause_after_it(dsn: str, conn: asyncpg.Connection) -> None:
     """However large the table: it is vacuumed for no more than half of the time."""
     await litter_about(conn)
@@ -127,6 +129,7 @@ async def test_few_dead_rows_are_left_to_autovacuum(dsn: str, conn: asyncpg.Conn
     assert 0 == await conn.fetchval(VACUUMS)
 
 
+@pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_a_vacuum_in_vain_is_not_soon_repeated(dsn: str, conn: asyncpg.Connection) -> None:
     """What an old transaction still sees cannot be removed: try again in a minute."""
     other = await asyncpg.connect(dsn)
@@ -137,6 +140,7 @@ async def test_a_vacuum_in_vain_is_not_soon_repeated(dsn: str, conn: asyncpg.Con
     await other.close()
 
 
+@pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_one_vacuums_at_a_time(dsn: str, conn: asyncpg.Connection) -> None:
     """Whoever finds another one at it does not wait, and looks again as soon as it may be over."""
     await litter_about(conn)
