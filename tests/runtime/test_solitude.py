@@ -11,7 +11,14 @@ import asyncpg
 import pytest
 
 from dragonfly import Job, Worker, enqueue, enqueue_many
-from dragonfly.events import Events, JobAlone, JobFinished, JobStarted, SolitudePutOff
+from dragonfly.events import (
+    Events,
+    JobAlone,
+    JobFinished,
+    JobsClaimed,
+    JobStarted,
+    SolitudePutOff,
+)
 from dragonfly.events import SolitudeSought as Sought
 from dragonfly.postgres.database import open_database
 from dragonfly.queue import pauses, store
@@ -138,7 +145,8 @@ async def test_what_waits_unstarted_is_given_back(
         await enqueue_many(conn, "left", [{"until": "first"}] * 9)
         held = "SELECT count(*) FROM ops.jobs WHERE status = 'processing'"
         await until(conn, f"SELECT ({held}) > 4")
-        assert boss._loops["left"].ledger.waiting
+        ledger = boss._loops["left"].ledger
+        await seen.wait_for(JobsClaimed, lambda _: len(ledger.waiting) > 0)
         await last_chance(conn, job_type="right")
         await seen.wait_for(Sought)
         await until(conn, held, expected=4)
