@@ -213,6 +213,7 @@ async def test_a_stop_cuts_it_off(dsn: str, conn: asyncpg.Connection) -> None:
 async def test_it_makes_way_for_who_alters_the_table(dsn: str, conn: asyncpg.Connection) -> None:
     """A migration, and all claims behind it, do not wait for it to end."""
     with mock.patch.object(vacuumer, "MAKE_WAY_SECONDS", 0.05):
-        async with slow_vacuum(dsn, conn), conn.transaction():
-            await conn.execute("LOCK TABLE ops.jobs", timeout=5)
-            assert 0 == await conn.fetchval(AT_WORK)
+        async with slow_vacuum(dsn, conn):
+            async with conn.transaction():
+                await conn.execute("LOCK TABLE ops.jobs", timeout=5)
+            await until(conn, AT_WORK, expected=0)
