@@ -44,7 +44,7 @@ SELECT {CLAIMED}
   FROM claimed ORDER BY run_at, id
 """  # noqa: S608 - made of constants, like all below
 
-# The same for a single type, $1, as most workers have: a fifth cheaper (benchmark W4).
+# The same for a single type, $1, as most workers have: a seventh cheaper (benchmark W4).
 CLAIM_HEAD_OF = f"""
 WITH ready AS MATERIALIZED (
     SELECT j.id
