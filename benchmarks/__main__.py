@@ -75,7 +75,7 @@ def main(
     W1C  enqueue from ten connections at once
     W2   drain by one process; W2D untuned; W2T in a transaction each
     W3   drain by two processes
-    W4   pick-up of a lone job; W4S of a scheduled one
+    W4   pick-up of a lone job; W4S of a scheduled one; W4U of one that rang nobody
     W5   idle
     W6   drain with other jobs in the table
     W7   curves of the cost of a job

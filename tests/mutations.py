@@ -33,6 +33,7 @@ _RESCUE = "tests/queue/test_rescue.py"
 _STOPS = "tests/simulation/test_stops.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
+_SLEEPERS = "tests/runtime/test_sleepers.py"
 _VACUUMER = "tests/runtime/test_vacuumer.py"
 _ANY_TOKEN = "AND $2::bigint IS NOT NULL"
 
@@ -57,6 +58,30 @@ class Mutation:
 
 
 MUTATIONS = (
+    Mutation(
+        "a sleeper that does not look again", "runtime/sleepers.py",
+        "look = new.keys() | (", "look = set() | (",
+        (f"{_SLEEPERS}::test_a_commit_just_before_the_server_knows",),
+    ),
+    Mutation(
+        "a sleeper that forgets who was writing", "queue/sleepers.py",
+        "return await writers(conn)", "return frozenset()",
+        (f"{_SLEEPERS}::test_a_commit_whose_insert_rang_nobody",),
+    ),
+    Mutation(
+        "a lost session that still sleeps", "runtime/sleepers.py", "self._known.clear()", "pass",
+        (f"{_SLEEPERS}::test_a_new_session_sleeps_for_the_same",),
+    ),
+    Mutation(
+        "a busy worker that is rung for ever", "runtime/sleepers.py",
+        "self._too_busy.add(worker.name)", "pass",
+        (f"{_SLEEPERS}::test_a_busy_worker_is_rung_no_more",),
+    ),
+    Mutation(
+        "a question that keeps its lock", "queue/migrations/0011_sleepers.sql",
+        "not pg_catalog.pg_advisory_unlock(5277240125) else", "false else",
+        ("tests/queue/test_sleepers.py::test_asking_leaves_no_lock_behind",),
+    ),
     Mutation(
         "a rescue long after its heartbeat", _STATEMENTS,
         "(SELECT clock_timestamp()) < coalesce($3::timestamptz, 'infinity')",

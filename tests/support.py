@@ -20,6 +20,13 @@ from dragonfly.worker import Worker
 from tests.roles import administrator
 
 _Kind = TypeVar("_Kind", bound=Event)
+# how many sessions sleep for jobs of a type, $1
+SLEPT_FOR = """
+SELECT count(*) FROM pg_locks l
+ WHERE l.locktype = 'advisory' AND l.mode = 'ShareLock' AND l.objsubid = 1
+   AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+   AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended($1, 5277240125)
+"""
 
 
 @dataclass

@@ -22,6 +22,7 @@ from benchmarks.peers import DRAGONFLY, PEERS, Home
 from benchmarks.plot import HEIGHT, line_chart, stacked
 from benchmarks.works import WORKS
 from benchmarks.works.arriving import AHEAD_SECONDS, offsets, percentile
+from benchmarks.works.enqueueing import RUNG, SILENT
 from benchmarks.works.soaking import Mark, plot, rates
 
 ROOT = Path(__file__).parents[1]
@@ -52,10 +53,10 @@ def measured(tmp_path: Path, *works: str, peers: list[str] = OWN) -> dict[str, s
 
 
 def test_command_measures_own_contestants(tmp_path: Path) -> None:
-    """One command gives each contestant its figures, and bare one more without the trigger."""
-    told = measured(tmp_path, "W1C", "W2T", "W3", "W4S")
+    """One command gives each contestant its figures, and bare more for W1C."""
+    told = measured(tmp_path, "W1C", "W2T", "W3", "W4S", "W4U")
     assert {
-        "W1C enqueue by 10, a session listens, jobs/s": {*OWN, "bare without the trigger"},
+        "W1C enqueue by 10, a session listens, jobs/s": {*OWN, SILENT, RUNG},
         "W1C enqueue by 10, a worker idles, jobs/s": {*OWN},
         "W2T drain, a transaction each, jobs/s": {*OWN},
         "W2T worker's processor time a job, µs": {*OWN},
@@ -66,6 +67,8 @@ def test_command_measures_own_contestants(tmp_path: Path) -> None:
         "W3 server's processor time a job, µs": {*OWN},
         "W4S start after run_at p50, ms": {*OWN},
         "W4S start after run_at p99, ms": {*OWN},
+        "W4U start after a commit that rang nobody p50, ms": {DRAGONFLY},
+        "W4U start after a commit that rang nobody, most, ms": {DRAGONFLY},
     } == told
 
 

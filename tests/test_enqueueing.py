@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
@@ -21,6 +22,7 @@ from tests.ops.test_commands import Shell, shell
 TEXT = (Path(__file__).parents[1] / "docs" / "enqueueing.md").read_text(encoding="utf-8")
 _CODE = re.compile(r"```python\n# (\w+)\.py\n(.+?)```", re.DOTALL)
 _LINES = re.compile(r"```jsonl\n(.+?)```", re.DOTALL)
+_SQL = re.compile(r"```sql\n(SELECT pg_advisory_lock.+?)```", re.DOTALL)
 _SHELL = re.compile(r"^dragonfly (enqueue .+)$", re.MULTILINE)
 MODULES = dict(_CODE.findall(TEXT))
 
@@ -133,6 +135,22 @@ async def test_shell(shell: Shell, conn: asyncpg.Connection) -> None:
         ("greet", "Ada", 0), ("greet", "Ada", 5), ("greet", "Zoë", 0), ("stamp", None, 0),
         ("greet", "Bo", -5),
     ] == [tuple(row) for row in rows]  # fmt: skip
+
+
+@pytest.mark.unpooled("transaction", reason="a session of its own listens")
+async def test_who_listens_by_hand_is_rung(dsn: str, conn: asyncpg.Connection) -> None:
+    """A session that says what the page tells it to hears of jobs of that type, and no other."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listener = await asyncpg.connect(dsn)
+    await listener.add_listener("ops_jobs", lambda *said: heard.put_nowait(said[-1]))
+    (said,) = _SQL.findall(TEXT)
+    await listener.execute(said)
+    for job_type in ("other", "greet"):
+        await conn.execute("INSERT INTO ops.jobs (job_type) VALUES ($1)", job_type)
+
+    async with asyncio.timeout(20):
+        assert "greet" == await heard.get()
+    await listener.close()
 
 
 def test_every_example_is_tested() -> None:

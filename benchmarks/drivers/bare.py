@@ -17,6 +17,7 @@ import asyncpg
 
 from benchmarks.drivers.protocol import EFFECT, JOB_TYPE, Add, Handle, Options, Payload, run
 from dragonfly.queue.migrate import migrate
+from dragonfly.queue.sleepers import fall_asleep
 
 BATCH = 1000
 CHANNEL = "ops_jobs"
@@ -94,6 +95,7 @@ class Bare:
         """Claim until nothing is left, then wait to be rung or until the next job is due."""
         rung = asyncio.Event()
         await self._listener.add_listener(CHANNEL, lambda *_: rung.set())
+        await fall_asleep(self._listener, [JOB_TYPE])
         if self._options.transactions:
             await self._write(handle)
             await asyncio.Event().wait()

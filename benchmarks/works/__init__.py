@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from benchmarks.bench import Bench
 from benchmarks.peers import Peer
-from benchmarks.works.arriving import w4_pickup, w4_scheduled
+from benchmarks.works.arriving import w4_pickup, w4_scheduled, w4_unheard
 from benchmarks.works.backlogs import w6_backlog
 from benchmarks.works.draining import w2_drain, w2_transactions, w2_untouched, w3_two
 from benchmarks.works.enqueueing import w1_crowd, w1_enqueue
@@ -24,6 +24,7 @@ WORKS: dict[str, Work] = {
     "W3": w3_two,
     "W4": w4_pickup,
     "W4S": w4_scheduled,
+    "W4U": w4_unheard,
     "W5": w5_idle,
     "W6": w6_backlog,
     "W8": w8_start,

@@ -6,21 +6,31 @@ import asyncio
 import random
 import time
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from typing import Any
 
+import asyncpg
+
 from benchmarks.bench import Bench
+from benchmarks.drivers.protocol import JOB_TYPE
 from benchmarks.figures import Metric
-from benchmarks.peers import Peer
+from benchmarks.peers import DRAGONFLY, Peer
 from benchmarks.running import answer
 
 P50 = Metric("W4 pick-up p50, ms", "{:,.2f}")
 P99 = Metric("W4 pick-up p99, ms", "{:,.2f}")
 DUE_P50 = Metric("W4S start after run_at p50, ms", "{:,.2f}")
 DUE_P99 = Metric("W4S start after run_at p99, ms", "{:,.2f}")
+UNHEARD_P50 = Metric("W4U start after a commit that rang nobody p50, ms", "{:,.0f}")
+UNHEARD_MOST = Metric("W4U start after a commit that rang nobody, most, ms", "{:,.0f}")
 
 PICKUP_EVERY_SECONDS = 0.02
 AHEAD_SECONDS = (0.3, 1.0)
 BATCH = 50
+# W4U: a connection each
+UNHEARD_MOST_JOBS = 40
+UNHEARD_EVERY_SECONDS = (0.25, 0.45)
+_ADD = "INSERT INTO ops.jobs (job_type, payload) VALUES ($1, jsonb_build_object('n', $2::integer))"
 
 
 async def w4_pickup(bench: Bench, peer: Peer) -> None:
@@ -47,6 +57,38 @@ async def w4_scheduled(bench: Bench, peer: Peer) -> None:
         (start + skew) / 1e6 - due * 1e3 for start, due in zip(stamps, told["due"], strict=True)
     )
     _keep(bench, peer, waits, DUE_P50, DUE_P99)
+
+
+async def w4_unheard(bench: Bench, peer: Peer) -> None:
+    """From a commit to the start of its job, inserted while nobody slept who could be rung.
+
+    The transactions were open when the worker fell asleep, and are committed one by one; the worst
+    that may befall a job if INSERTs ring only sleepers. Dragonfly alone.
+    """
+    if peer.name != DRAGONFLY:
+        return
+    count = min(UNHEARD_MOST_JOBS, bench.sizes.pickups)
+    chance = random.Random(2)
+    async with (
+        bench.stage.copy_of(await bench.template(peer)) as database,
+        AsyncExitStack() as stack,
+    ):
+        clients = [await asyncpg.connect(bench.stage.address(database)) for _ in range(count)]
+        for number, client in enumerate(clients):
+            stack.push_async_callback(client.close)
+            await client.execute("BEGIN")
+            await client.execute(_ADD, JOB_TYPE, number)
+        committed = []
+        async with bench.workers(peer, database, count=count, stamps=True) as (worker,):
+            await asyncio.sleep(bench.sizes.settle_seconds)
+            for client in clients:
+                await asyncio.sleep(chance.uniform(*UNHEARD_EVERY_SECONDS))
+                await client.execute("COMMIT")
+                committed.append(time.monotonic_ns())
+            stamps = (await worker.line())["stamps"]
+    waits = [(start - end) / 1e6 for start, end in zip(stamps, committed, strict=True)]
+    bench.figures.add(UNHEARD_P50, peer.name, percentile(waits, 0.5))
+    bench.figures.add(UNHEARD_MOST, peer.name, max(waits))
 
 
 def offsets(count: int) -> list[float]:

@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 import asyncpg
 
 from benchmarks.bench import Bench
+from benchmarks.drivers.protocol import JOB_TYPE
 from benchmarks.figures import Metric
 from benchmarks.peers import BARE, Peer
 from benchmarks.running import answer, driver
+from dragonfly.queue.sleepers import fall_asleep
 
 ONES = Metric("W1 enqueue one at a time, jobs/s", "{:,.0f}", more_is_better=True)
 BULK = Metric("W1 enqueue in bulk by 1,000, jobs/s", "{:,.0f}", more_is_better=True)
@@ -19,7 +21,7 @@ LISTENING = Metric("W1C enqueue by 10, a session listens, jobs/s", "{:,.0f}", mo
 IDLING = Metric("W1C enqueue by 10, a worker idles, jobs/s", "{:,.0f}", more_is_better=True)
 
 CONNECTIONS = 10
-SILENT = "bare without the trigger"
+SILENT, RUNG = "bare without the trigger", "bare, rung each time"
 _NO_TRIGGER = "ALTER TABLE ops.jobs DISABLE TRIGGER USER"
 
 
@@ -37,14 +39,18 @@ async def w1_crowd(bench: Bench, peer: Peer) -> None:
     """One job a transaction from ten connections of one process: the commits of a web service.
 
     First a plain session listens where the contestant tells of new jobs, then one of its workers
-    instead. The worker takes another type, so it hears all and has nothing to do; some look at the
-    table each time. Bare has no worker, and is measured once more without Dragonfly's trigger.
+    instead. The worker takes another type, so it has nothing to do; some hear all, some look at the
+    table each time. Bare has no worker, and is measured twice more: while somebody sleeps for the
+    jobs, so that each commit rings, and without Dragonfly's trigger.
     """
     async with _prepared(bench, peer) as dsn, _listening(dsn, peer.channel):
         rate = await _crowd(bench, peer, dsn)
     bench.figures.add(LISTENING, peer.name, rate)
     if peer.name == BARE:
         bench.figures.add(IDLING, BARE, rate)
+        async with _prepared(bench, peer) as dsn, _listening(dsn, peer.channel) as conn:
+            await fall_asleep(conn, [JOB_TYPE])
+            bench.figures.add(LISTENING, RUNG, await _crowd(bench, peer, dsn))
         async with _prepared(bench, peer, _NO_TRIGGER) as dsn, _listening(dsn, peer.channel):
             bench.figures.add(LISTENING, SILENT, await _crowd(bench, peer, dsn))
         return
@@ -78,10 +84,10 @@ async def _prepared(bench: Bench, peer: Peer, setup: str | None = None) -> Async
 
 
 @contextlib.asynccontextmanager
-async def _listening(dsn: str, channel: str) -> AsyncIterator[None]:
+async def _listening(dsn: str, channel: str) -> AsyncIterator[asyncpg.Connection]:
     conn = await asyncpg.connect(dsn)
     try:
         await conn.add_listener(channel, lambda *_: None)
-        yield
+        yield conn
     finally:
         await conn.close()

@@ -1,4 +1,7 @@
-"""Hears NOTIFY on its own connection and rings the workers; a hint, backed up by their polls."""
+"""Hears NOTIFY on its own connection and rings the workers; a hint, backed up by their polls.
+
+The session that hears is the one that says who sleeps, and so wants to be rung.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from dragonfly.postgres.failures import TROUBLE, describe
 from dragonfly.postgres.sessions import PROOF_SECONDS as DOUBTED_SECONDS
 from dragonfly.postgres.sessions import Sessions
 from dragonfly.queue.store import CANCELLED_CHANNEL, JOBS_CHANNEL
+from dragonfly.runtime.sleepers import Sleepers
 from dragonfly.runtime.waiting import first_of
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ class Listener:
         ring: Callable[[str | None], None],
         cancelled: Callable[[int], None],
         sessions: Sessions,
+        sleepers: Sleepers,
         scale: float = 1.0,
     ) -> None:
         self._connect = connect
@@ -42,6 +47,7 @@ class Listener:
         self._ring = ring
         self._cancelled = cancelled
         self._sessions = sessions
+        self._sleepers = sleepers
         self._scale = scale
         self._connected_before = False
 
@@ -56,6 +62,7 @@ class Listener:
                     failures = 0
                     await self._until_lost(conn)
                 finally:
+                    self._sleepers.forget()
                     await close(conn)
             except TROUBLE as error:
                 failures += 1
@@ -75,16 +82,19 @@ class Listener:
         lost = asyncio.Event()
         conn.add_termination_listener(lambda _: lost.set())
         while not lost.is_set() and not conn.is_closed():
-            suspected = self._sessions.suspected
-            await first_of(lost, suspected, seconds=PROOF_EVERY_SECONDS)
+            suspected, sleepers = self._sessions.suspected, self._sleepers
+            seconds = sleepers.seconds_left or PROOF_EVERY_SECONDS
+            await first_of(lost, suspected, sleepers.changed, seconds=seconds)
             if not lost.is_set():
-                await self._prove(conn, DOUBTED_SECONDS if suspected.is_set() else PROOF_SECONDS)
+                await self._speak(conn, DOUBTED_SECONDS if suspected.is_set() else PROOF_SECONDS)
         raise ConnectionResetError("the server closed the connection")
 
-    async def _prove(self, conn: Connection, seconds: float) -> None:
+    async def _speak(self, conn: Connection, seconds: float) -> None:
+        """Say what there is to say of sleepers; any answer proves the connection."""
         try:
             with anyio.fail_after(seconds):
-                await conn.execute("SELECT")
+                if not await self._sleepers.settle(conn):
+                    await conn.execute("SELECT")
         except TimeoutError:
             self._sessions.doubt()
             raise

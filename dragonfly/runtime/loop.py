@@ -179,7 +179,7 @@ class WorkerLoop:
         elif self.process.mode is Mode.DRAIN and self._is_drained(began):
             return
         await self.process.lender.give_back()  # an idle process needs no connection at hand
-        await self._wait(self._sleep_seconds(claimed))
+        await self.process.sleepers.sleep(self.worker, self._wait(self._sleep_seconds(claimed)))
 
     def _sleep_seconds(self, claimed: Claimed) -> float:
         waits = [self.process.settings.poll_seconds]

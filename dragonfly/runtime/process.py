@@ -24,6 +24,7 @@ from dragonfly.postgres.lending import Lender
 from dragonfly.postgres.line import Line
 from dragonfly.postgres.sessions import Sessions
 from dragonfly.runtime.logins import Logins
+from dragonfly.runtime.sleepers import Sleepers
 from dragonfly.runtime.solitude import Solitude
 from dragonfly.settings import Settings
 
@@ -101,6 +102,7 @@ class Process:
     keyed: Counter[int] = field(default_factory=Counter)
     abandoned: asyncio.Event = field(default_factory=asyncio.Event)
     wakeups: dict[str, asyncio.Event] = field(default_factory=dict)
+    sleepers: Sleepers = field(init=False)
     # finishes so far, and at which count each worker last began a look that found nothing due
     settled: int = 0
     quiet: dict[str, int] = field(default_factory=dict)
@@ -109,6 +111,7 @@ class Process:
         # only who goes on for ever falls silent for a job; all others run out of jobs anyway
         seeks = self.mode is Mode.FOREVER
         self.solitude = Solitude(self.settings, self.events, self.ring, seeks=seeks)
+        self.sleepers = Sleepers(self.wakeups)
 
     @property
     def process_id(self) -> str:

@@ -245,6 +245,7 @@ class Supervisor:
             self._ring,
             self._cancelled,
             self.process.sessions,
+            self.process.sleepers,
             self.process.settings.backoff_scale,
         )
 
@@ -255,6 +256,7 @@ class Supervisor:
         for worker in self.workers:
             if job_type in worker.handlers and worker.name in self.process.wakeups:
                 self.process.wakeups[worker.name].set()
+                self.process.sleepers.rung(worker)
 
     def _cancelled(self, job_id: int) -> None:
         for loop in self._loops.values():

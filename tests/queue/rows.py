@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from dragonfly.job import Claim, Finish, JobStatus
+from dragonfly.queue.sleepers import fall_asleep
 from tests.support import until
 
 ME, OTHER = "greeter.1@here", "greeter.1@there"
@@ -136,14 +137,20 @@ async def locked(dsn: str, *job_ids: int) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def listening(dsn: str, *channels: str) -> AsyncIterator[list[tuple[str, str]]]:
-    """What the channels carry while the block runs: pairs of channel and payload."""
+async def listening(
+    dsn: str, *channels: str, asleep: Sequence[str] = ()
+) -> AsyncIterator[list[tuple[str, str]]]:
+    """What the channels carry while the block runs: pairs of channel and payload.
+
+    The session sleeps for the types that are ``asleep``.
+    """
     heard: list[tuple[str, str]] = []
     ended = asyncio.Event()
     async with another(dsn) as conn:
         for channel in channels:
             await conn.add_listener(channel, lambda _, __, *message: heard.append(message))
         await conn.add_listener("ended", lambda *_: ended.set())
+        await fall_asleep(conn, asleep)
         yield heard
         await conn.execute("NOTIFY ended")
         await ended.wait()

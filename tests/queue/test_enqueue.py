@@ -288,7 +288,7 @@ async def test_many_are_copied_with_every_option(conn: asyncpg.Connection) -> No
 async def test_copied_jobs_belong_to_their_transaction(dsn: str, conn: asyncpg.Connection) -> None:
     """Copied jobs ring the workers, once, at the caller's commit; a rollback leaves none."""
     payloads: list[dict[str, int]] = [{}] * bulk.COPY_ROWS
-    async with listening(dsn, store.JOBS_CHANNEL) as heard:
+    async with listening(dsn, store.JOBS_CHANNEL, asleep=["greet", "stamp"]) as heard:
         with contextlib.suppress(ZeroDivisionError):
             async with conn.transaction():
                 await enqueue_many(conn, "greet", payloads)

@@ -20,8 +20,9 @@ pytestmark = pytest.mark.unpooled("transaction", reason="it is about NOTIFY bein
 async def test_an_insert_rings_once_per_statement_and_type(
     dsn: str, conn: asyncpg.Connection
 ) -> None:
-    """Workers are rung at the commit, once for each type of a statement, and not for nothing."""
-    async with listening(dsn, JOBS_CHANNEL) as heard:
+    """Sleepers are rung at the commit, once for each type of a statement, and not for nothing."""
+    types = ["a", "b", "c", "none", "undone", "one"]
+    async with listening(dsn, JOBS_CHANNEL, asleep=types) as heard:
         await conn.execute(
             "INSERT INTO ops.jobs (job_type) SELECT (ARRAY['a', 'b'])[1 + n % 2]"
             " FROM generate_series(1, 100) AS n"
@@ -75,7 +76,8 @@ async def test_every_entrance_rings_at_the_commit(
     dsn: str, conn: asyncpg.Connection, add: Callable[..., Awaitable[None]], key: str | None
 ) -> None:
     """Whichever way jobs come, what commits rings once and not before; what is undone does not."""
-    async with listening(dsn, JOBS_CHANNEL) as early:
+    types = ["kept", "half undone", "undone"]
+    async with listening(dsn, JOBS_CHANNEL, asleep=types) as early:
         work = conn.transaction()
         await work.start()
         await add(conn, "kept", key)
@@ -100,7 +102,7 @@ async def test_what_is_left_out_does_not_ring(
 ) -> None:
     """A job that is not added, as its key is taken, is no news."""
     await add(conn, "greet", "k")
-    async with listening(dsn, JOBS_CHANNEL) as heard:
+    async with listening(dsn, JOBS_CHANNEL, asleep=["greet"]) as heard:
         await add(conn, "greet", "k")
 
     assert [] == heard

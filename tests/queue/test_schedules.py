@@ -228,7 +228,7 @@ async def test_a_tick_is_told_to_the_job(conn: asyncpg.Connection) -> None:
 async def test_a_tick_rings_the_workers(dsn: str, conn: asyncpg.Connection) -> None:
     """The commit of a tick wakes the workers of its job type."""
     await owing(conn)
-    async with listening(dsn, "ops_jobs") as heard:
+    async with listening(dsn, "ops_jobs", asleep=["greet"]) as heard:
         await table.tick(conn, "nightly")
 
     assert [("ops_jobs", "greet")] == heard

@@ -12,7 +12,7 @@ import pytest
 from dragonfly import Job, Worker, enqueue, enqueue_many
 from dragonfly.events import JobFinished, JobLockLost, JobsClaimed, JobStarted, ListenerConnected
 from dragonfly.queue import store
-from tests.support import running, until
+from tests.support import SLEPT_FOR, running, until
 
 Payload = dict[str, object]
 HELD = "SELECT count(*) FROM ops.jobs WHERE status = 'processing'"
@@ -55,7 +55,7 @@ async def test_a_ring_during_the_look_is_not_lost(dsn: str, conn: asyncpg.Connec
         return None
 
     async with running(dsn, worker, poll_seconds=30) as (boss, seen):
-        await seen.wait_for(ListenerConnected)
+        await until(conn, SLEPT_FOR, "lone", expected=1)
         loop = boss._loops["staged"]
         take, looked, answer = loop._claims.take, anyio.Event(), anyio.Event()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dragonfly.postgres import sessions
-from dragonfly.queue import claiming, heartbeats, keyed, maintenance
+from dragonfly.queue import claiming, heartbeats, keyed, maintenance, sleepers
 from dragonfly.queue import statements as sql
 from tests.simulation.rows import Row
 from tests.simulation.server import Server
@@ -38,6 +38,9 @@ STATEMENTS: dict[str, Callable[..., list[Row]]] = {
     maintenance._LITTER: Server.litter,
     maintenance._WAITED_FOR: Server.nothing,
     maintenance.VACUUM: Server.nothing,
+    sleepers.FALL_ASLEEP: Server.fall_asleep,
+    sleepers.WAKE_UP: Server.wake_up,
+    sleepers.WRITERS: Server.writers,
     sessions.ASK: Server.ask,
     sessions.END: Server.end_sessions,
     INSERT_EFFECT: Server.effect,

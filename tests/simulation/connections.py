@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -40,6 +41,7 @@ class Connection:
         self._transport = _Wire()
         self._context = contextvars.copy_context()
         self._closed = False
+        self.asleep: Counter[str] = Counter()  # job types that its session sleeps for
         self._channels: dict[str, Callable[..., object]] = {}
         self._mourners: list[Callable[[Any], object]] = []
         self._travelling: tuple[str, tuple[Any, ...]] | None = None

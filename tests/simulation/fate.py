@@ -87,6 +87,7 @@ class Planned:
     delay: float
     concurrency_key: str | None
     unique_key: str | None
+    open_seconds: float  # from its INSERT to its commit
 
 
 @cache
@@ -141,6 +142,7 @@ class Fate:
                 rng.choice((0, 0, 0, 10.0)),
                 rng.choice((None, None, None, "k", "l")),
                 rng.choice((None, None, None, None, "u")),
+                rng.choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.1, 3.0, 20.0)),
             )
             for _ in range(rng.choice((3, 10, 25)))
         ]

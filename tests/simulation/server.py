@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dragonfly.job import Claim
 from tests.queue.model import PENDING, PROCESSING, ModelJob
@@ -34,6 +34,9 @@ from tests.simulation.rows import (
     Work,
 )
 from tests.simulation.table import Table
+
+if TYPE_CHECKING:
+    from tests.simulation.connections import Connection
 
 NEXT_TO_NOTHING = 1e-4
 
@@ -355,6 +358,24 @@ class Server(Table):
         for conn in late:
             conn.cut()
         return [VALUE_ROW(len(late))]
+
+    # --- sleepers -------------------------------------------------------------------------------
+
+    def fall_asleep(self, _: Work | None, types: list[str]) -> list[Row]:
+        self._hears().asleep.update(types)
+        return []
+
+    def wake_up(self, _: Work | None, types: list[str]) -> list[Row]:
+        self._hears().asleep.subtract(types)
+        return []
+
+    def writers(self, _: Work | None) -> list[Row]:
+        return [VALUE_ROW(name) for name in sorted(self.open)]
+
+    def _hears(self) -> Connection:
+        """The session that said so: the one by which its process listens."""
+        mine = (conn for conn in self.connections if conn.owner == self.speaker)
+        return next(conn for conn in mine if conn.purpose == "listen")
 
     # --- transactions ---------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ class Table:
         self.complain: Callable[[str], None] = lambda _: None
         self._ids = 0
         self.sessions = 0
+        self.open: set[str] = set()  # transactions of clients
         self._beats_of: dict[str, list[float]] = {}
 
     # --- time and rows --------------------------------------------------------------------------
@@ -54,11 +56,22 @@ class Table:
         found = [self.job(job_id) for job_id in self.model.jobs]
         return [job for job in found if status in {None, job.status}]
 
-    def enqueue(self, planned: Planned) -> None:
-        """What a client commits."""
+    async def enqueue(self, planned: Planned) -> None:
+        """What a client does; its trigger asks who sleeps before the commit."""
+        is_heard = self.is_slept_for(planned.job_type)
+        if planned.open_seconds:
+            name = f"client {len(self.open)} at {self.loop.now}"
+            self.open.add(name)
+            await asyncio.sleep(planned.open_seconds)
+            self.open.remove(name)
+        if self._insert(planned) and is_heard:
+            self.notify("ops_jobs", planned.job_type)
+
+    def _insert(self, planned: Planned) -> bool:
+        """What it commits; False for a key that is taken."""
         _ = self.now
         if self.model.pending_with(planned.job_type, planned.unique_key):
-            return
+            return False
         self._ids += 1
         self.model.jobs[self._ids] = Stored(
             self._ids,
@@ -68,7 +81,10 @@ class Table:
             planned.unique_key,
             planned.concurrency_key,
         )
-        self.notify("ops_jobs", planned.job_type)
+        return True
+
+    def is_slept_for(self, job_type: str) -> bool:
+        return any(conn.asleep[job_type] > 0 for conn in self.connections)
 
     def cancel(self, job_id: int) -> bool:
         """What an operator commits; False if the row is locked."""

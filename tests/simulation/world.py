@@ -83,7 +83,7 @@ class World:
 
     async def _enqueue(self, planned: Planned) -> None:
         await asyncio.sleep(planned.at)
-        self.server.enqueue(planned)
+        await self.server.enqueue(planned)
 
     async def _eventually(self) -> None:
         """With nothing bad happening any more, every job comes to its end."""
