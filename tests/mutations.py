@@ -23,9 +23,11 @@ ROOT = Path(__file__).parents[1]
 LONGEST_SECONDS = 300
 
 _STATEMENTS = "queue/statements.py"
+_BULK = "queue/bulk.py"
 _CLAIMING = "queue/claiming.py"
 _KEYED = "queue/keyed.py"
 _KEYED_TESTS = "tests/queue/test_keyed.py"
+_COPIED = "tests/queue/test_copied.py"
 _FENCING = "tests/queue/test_fencing.py"
 _CIRCUITS = "tests/runtime/test_circuits.py"
 _SCHEMA = "tests/runtime/test_schema_changes.py"
@@ -363,6 +365,23 @@ MUTATIONS = (
         "a folder that may be a link", "workers/places.py",
         "os.O_DIRECTORY | os.O_NOFOLLOW", "os.O_DIRECTORY",
         ("tests/security/test_hostile_files.py",),
+    ),
+    Mutation(
+        "backslashes of a copied payload as they are", _BULK,
+        r'text.replace("\\", r"\\")', "text", (f"{_COPIED}::test_any_text",),
+    ),
+    Mutation(
+        "line ends of a copied key as they are", _BULK,
+        "value.translate(_ESCAPES)", "value", (f"{_COPIED}::test_any_text",),
+    ),
+    Mutation(
+        "copied jobs in the session's encoding", _BULK, 'encoding="utf8"', "encoding=None",
+        (f"{_COPIED}::test_what_is_given_means_the_same_in_any_session",),
+    ),
+    Mutation(
+        "ids still being drawn when a payload is refused", _BULK,
+        "finally:\n        ids", "finally:\n        pass\n    ids",
+        (f"{_COPIED}::test_one_payload_that_is_not_json",),
     ),
 )  # fmt: skip
 # what a mutation uses that the file lacks

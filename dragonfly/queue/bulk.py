@@ -5,9 +5,10 @@ All take a connection and run in whatever transaction it is in.
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable, Sequence, Sized
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dragonfly.job import Job
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 # below this number the one round trip of an INSERT beats the two of a COPY
 COPY_ROWS = 50
+# characters that are sent at once: few, so that the server soon has something to do
+PIECE_LENGTH = 16_000
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_NULL = r"\N"
 _SHARED = (
     "job_type", "run_at", "priority", "max_attempts", "due_at", "correlation_id", "parent_id"
 )  # fmt: skip
@@ -78,15 +83,15 @@ async def enqueue_many(
     require_choice(on_conflict)
     require_zone(run_at, due_at)
     correlation_id, parent_id = descent(parent, correlation_id, parent_id)
-    texts = [payload_json(payload) for payload in payloads]
-    limits = _beside(texts, concurrency_keys, "concurrency keys")
+    count, texts = _texts(payloads)
+    limits = _beside(count, concurrency_keys, "concurrency keys")
     like = NewJob(
         job_type, "", run_at, priority, None, None, max_attempts, due_at, correlation_id, parent_id,
         on_conflict,
     )  # fmt: skip
-    if unique_keys is None and len(texts) >= COPY_ROWS:
-        return await _copy(conn, like, texts, limits)
-    keys = _beside(texts, unique_keys, "unique keys")
+    if unique_keys is None and count >= COPY_ROWS:
+        return await _copy(conn, like, count, texts, limits)
+    keys = _beside(count, unique_keys, "unique keys")
     jobs = [
         like._replace(payload=text, unique_key=key, concurrency_key=limit)
         for text, key, limit in zip(texts, keys, limits, strict=True)
@@ -94,11 +99,23 @@ async def enqueue_many(
     return await _insert(conn, jobs, like) if jobs else []
 
 
-def _beside(texts: Sequence[str], keys: Iterable[str | None] | None, what: str) -> list[str | None]:
+def _texts(payloads: Iterable[Any]) -> tuple[int, Iterable[str]]:
+    """How many there are, and their JSON texts, which are made as they are asked for.
+
+    Payloads that are themselves made as they are asked for are kept as text alone.
+    """
+    if isinstance(payloads, Sized):
+        held = list(payloads)  # the caller's own list may change meanwhile
+        return len(held), map(payload_json, held)
+    texts = [payload_json(payload) for payload in payloads]
+    return len(texts), texts
+
+
+def _beside(count: int, keys: Iterable[str | None] | None, what: str) -> list[str | None]:
     """One key for each payload; ValueError if the numbers differ."""
-    listed: list[str | None] = [None] * len(texts) if keys is None else list(keys)
-    if len(listed) != len(texts):
-        raise ValueError(f"{len(texts)} payloads but {len(listed)} {what}")
+    listed: list[str | None] = [None] * count if keys is None else list(keys)
+    if len(listed) != count:
+        raise ValueError(f"{count} payloads but {len(listed)} {what}")
     return listed
 
 
@@ -132,19 +149,58 @@ async def _insert(conn: Connection, jobs: list[NewJob], like: NewJob) -> list[in
 
 
 async def _copy(
-    conn: Connection, like: NewJob, payloads: Sequence[str], limits: Sequence[str | None]
+    conn: Connection, like: NewJob, count: int, texts: Iterable[str], limits: Sequence[str | None]
 ) -> list[int]:
-    """COPY writes pages where INSERT writes rows (benchmark W1); ids are drawn before."""
+    """COPY writes pages where INSERT writes rows (benchmark W1); ids are drawn before.
+
+    As text and in pieces: the server reads one while the next is written, and writes its rows out
+    after 64 kB of it. Of binary rows it would hold a thousand, at a price for each that grows.
+    """
     draw = sql.DRAW_IDS if conn.is_in_transaction() else sql.DRAW_IDS_ALONE
-    ids: list[int] = await conn.fetchval(draw, len(payloads))
+    drawing = asyncio.ensure_future(conn.fetchval(draw, count))
+    try:
+        await asyncio.sleep(0)  # until it is sent
+        texts = list(texts)  # encoded while the server draws
+    finally:
+        ids: list[int] = await drawing  # the connection is free again, whatever happened
     shared = {name: getattr(like, name) for name in _SHARED}
     # where nothing is given the table's default holds
-    given = {name: value for name, value in shared.items() if value is not None}
-    same = tuple(given.values())
-    await conn.copy_records_to_table(
+    given = {name: _field(value) for name, value in shared.items() if value is not None}
+    await conn.copy_to_table(
         "jobs",
         schema_name="ops",
         columns=["id", "payload", "concurrency_key", *given],
-        records=[(*own, *same) for own in zip(ids, payloads, limits, strict=True)],
+        source=_pieces(ids, texts, limits, "".join(f"\t{field}" for field in given.values())),
+        encoding="utf8",
     )
     return ids
+
+
+async def _pieces(
+    ids: Sequence[int], texts: Sequence[str], limits: Sequence[str | None], same: str
+) -> AsyncIterator[bytes]:
+    """A line for each job, many at a time; ``same`` is what all of them end with."""
+    lines: list[str] = []
+    length = 0
+    for job_id, text, limit in zip(ids, texts, limits, strict=True):
+        # JSON has no raw tabs and line ends: its backslashes are all there is to escape
+        payload = text.replace("\\", r"\\")
+        lines.append(f"{job_id}\t{payload}\t{_NULL if limit is None else _field(limit)}{same}\n")
+        length += len(lines[-1])
+        if length >= PIECE_LENGTH:
+            yield "".join(lines).encode()
+            lines, length = [], 0
+    yield "".join(lines).encode()
+
+
+def _field(value: object) -> str:
+    """A value as a COPY of text reads it."""
+    match value:
+        case str():
+            return value.translate(_ESCAPES)
+        case int():
+            return str(int(value))  # of an enum the number
+        case datetime():
+            return value.astimezone(UTC).isoformat()
+        case _:
+            return str(value).translate(_ESCAPES)
