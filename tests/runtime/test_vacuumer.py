@@ -93,6 +93,21 @@ async def test_many_dead_rows_are_vacuumed(dsn: str, conn: asyncpg.Connection) -
     assert size == await conn.fetchval("SELECT pg_relation_size('ops.jobs')")
 
 
+@pytest.mark.unpooled("transaction", reason="it is told nothing where a session is nobody's own")
+async def test_it_reads_without_helpers(dsn: str, conn: asyncpg.Connection) -> None:
+    """What was written within seconds is in memory: no process of the server reads ahead for it."""
+    note = (
+        "CREATE TABLE public.noted AS SELECT current_setting('maintenance_io_concurrency') AS how"
+    )
+    await litter_about(conn)
+
+    with mock.patch.object(vacuumer, "VACUUM", note):
+        async with busy(dsn) as (process, _):
+            await looks(process, 1)
+
+    assert "0" == await conn.fetchval("SELECT how FROM public.noted")
+
+
 @pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_a_slow_vacuum_has_a_long_pause_after_it(dsn: str, conn: asyncpg.Connection) -> None:
     """However large the table: it is vacuumed for no more than half of the time."""
