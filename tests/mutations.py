@@ -36,6 +36,7 @@ _STOPS = "tests/simulation/test_stops.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
 _SLEEPERS = "tests/runtime/test_sleepers.py"
+_SWEEPS = "tests/queue/test_sweep_races.py"
 _VACUUMER = "tests/runtime/test_vacuumer.py"
 _ANY_TOKEN = "AND $2::bigint IS NOT NULL"
 
@@ -156,7 +157,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a vacuum in vain, again and again", "runtime/vacuumer.py",
-        "return IN_VAIN_SECONDS", "return LOOK_SECONDS",
+        "2 * max(self._vain_seconds, took)", "max(self._vain_seconds, took)",
         (f"{_VACUUMER}::test_a_vacuum_in_vain_is_not_soon_repeated",),
     ),
     Mutation(
@@ -291,6 +292,31 @@ MUTATIONS = (
         "a rescue that waits for a locked row", _STATEMENTS,
         "LIMIT $2 FOR UPDATE SKIP LOCKED", "LIMIT $2 FOR UPDATE",
         (f"{_ORDER}::test_a_locked_row_is_passed_over",),
+    ),
+    Mutation(
+        "a sweep that waits for a locked row", "queue/maintenance.py",
+        "FOR UPDATE SKIP LOCKED", "FOR UPDATE",
+        ("tests/queue/test_maintenance.py::test_a_locked_row_is_left_for_the_next_sweep",),
+    ),
+    Mutation(
+        "a sweep that waits without a bound", "queue/maintenance.py",
+        ", set_config('lock_timeout', '100ms', true)", "",
+        (f"{_SWEEPS}::test_a_sweep_waits_for_no_disk_and_no_lock",),
+    ),
+    Mutation(
+        "a sweep that leaves what was locked once", "queue/maintenance.py",
+        "SELECT seen.marked FROM seen", "SELECT seen.marked FROM seen WHERE false",
+        (f"{_SWEEPS}::test_what_was_locked_once_is_forgotten",),
+    ),
+    Mutation(
+        "sweeps that never begin at the first row again", "runtime/sweeper.py",
+        "if now - self._whole_at >= WHOLE_SHARE * self._vain_seconds:", "if self._whole_at < 0:",
+        ("tests/runtime/test_sweeper.py",),
+    ),
+    Mutation(
+        "sweeps that never get past what stays", "runtime/sweeper.py",
+        "2 * self._patience", "self._patience",
+        ("tests/runtime/test_sweeper.py::test_whatever_stays_in_front_is_got_past",),
     ),
     Mutation(
         "locks in no order", _STATEMENTS, "     ORDER BY j.id\n       FOR UPDATE OF j",

@@ -26,13 +26,17 @@ ENDED_JOBS = 100_000
 # dead rows, and their part of the living, that are worth a vacuum; the part is autovacuum's own
 DEAD_ROWS = 200_000
 DEAD_SHARE = 0.05
-# what a vacuum cannot remove, something still sees: as seldom as autovacuum would try
+# What a vacuum cannot remove, something still sees, be it only an ANALYZE of seconds: pauses double
+# until it is tried as seldom as autovacuum would.
 IN_VAIN_SECONDS = 60.0
 # a table for which this is not enough is autovacuum's affair for a while, and so is one that
 # somebody alters: the server, too, cuts its own vacuum off for him after a second
 VACUUM_SECONDS = 60.0
 MAKE_WAY_SECONDS = 1.0
 CUT_OFF_SECONDS = 600.0
+# What was written within seconds is in the system's memory: reading ahead by other processes costs
+# more than it saves (benchmark SOAK).
+VACUUM_SESSION = {"maintenance_io_concurrency": "0"}
 
 
 class Vacuumer:
@@ -41,6 +45,7 @@ class Vacuumer:
     def __init__(self, process: Process) -> None:
         self._process = process
         self._looked_at = 0  # so many jobs had ended here then
+        self._vain_seconds = LOOK_SECONDS  # the pause after the last one in vain
 
     async def run(self) -> None:
         """Look and vacuum until cancelled, or until it turns out that this role may not."""
@@ -74,7 +79,9 @@ class Vacuumer:
         self._looked_at = ended
         self._process.events.emit(JobsVacuumed(found.dead, took))
         if left.dead > found.dead / 2:
-            return IN_VAIN_SECONDS
+            self._vain_seconds = min(IN_VAIN_SECONDS, 2 * max(self._vain_seconds, took))
+            return self._vain_seconds
+        self._vain_seconds = LOOK_SECONDS
         # no longer than it took, or the next one takes longer still: the table grows in a pause
         return max(LOOK_SECONDS, took)
 
@@ -84,7 +91,7 @@ class Vacuumer:
 
     async def _vacuum(self) -> bool:
         """Whether it came to its end; closing the connection tells the server if it is cut off."""
-        conn, done = await self._process.connect("vacuum"), False
+        conn, done = await self._process.connect("vacuum", VACUUM_SESSION), False
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._bound, group.cancel_scope)

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from dragonfly.queue import claiming, keyed
+from dragonfly.queue import claiming, keyed, maintenance
 from dragonfly.queue import statements as sql
 from dragonfly.testing import PostgresServer
 
@@ -113,6 +113,16 @@ CASES: dict[str, tuple[str, str, int]] = {
     "finish 200": (sql.FINISH, FINISH_ARGUMENTS, 7_000),
     "renew 200": (sql.RENEW, "{ids}, {tokens}, 60", 7_000),
     "rescue 200": (sql.RESCUE, "3, 1000, NULL", 7_000),
+    "forget 1000": (
+        maintenance._STEP,
+        "0, 1000, ARRAY['completed'], ARRAY[''], ARRAY[0::float8]",
+        7_000,
+    ),
+    "forget nothing": (
+        maintenance._STEP,
+        "0, 1000, ARRAY['completed', 'completed'], ARRAY['greet', ''], ARRAY[3600::float8, 0]",
+        2_500,
+    ),
 }
 # as EXPLAIN writes it: j.id, j_1.id, (j.id + 0)
 SORTED_BY_ID = re.compile(r"^\(*j(_\d+)?\.id( \+ 0\)+)?$")
@@ -205,3 +215,13 @@ async def test_locks_are_taken_in_id_order(
     assert [["id"]] * locks == [
         key and [SORTED_BY_ID.sub("id", one) for one in key] for key in keys
     ]
+
+
+async def test_a_sweep_goes_by_the_places_of_rows(crowd: asyncpg.Connection) -> None:
+    """It walks the primary key once; neither a lock nor a deletion looks for its row again."""
+    statement, arguments, _ = CASES["forget 1000"]
+
+    plan = await explain(crowd, statement, arguments, "force_generic_plan")
+
+    reads = [n["Node Type"] for n in nodes(plan) if n.get("Relation Name") == "jobs"]
+    assert ["Index Scan", "Tid Scan", "Tid Scan"] == sorted(r for r in reads if "Scan" in r)

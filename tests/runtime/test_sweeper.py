@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from unittest import mock
 
@@ -14,7 +17,7 @@ from dragonfly.postgres.database import open_database
 from dragonfly.queue.maintenance import Keep, Step
 from dragonfly.runtime import sweeper
 from dragonfly.runtime.process import open_process
-from dragonfly.runtime.sweeper import DAY_SECONDS, Sweeper, keeps_of
+from dragonfly.runtime.sweeper import DAY_SECONDS, WHOLE_SHARE, Sweeper, keeps_of
 from tests.support import Recorder, running, settings, until
 
 
@@ -55,19 +58,100 @@ async def test_jobs_are_forgotten_while_the_process_runs(
     assert ["usual"] == [row[0] for row in await conn.fetch("SELECT job_type FROM ops.jobs")]
 
 
-async def test_a_sweep_forgets_as_fast_as_jobs_end(dsn: str) -> None:
-    """It pauses for a quarter of each step's time, and no longer: less for a server at leisure."""
-    pauses = mock.AsyncMock()
-    steps = mock.AsyncMock(side_effect=[Step(1000, 1000), Step(2000, 1000), Step(None, 10)])
-    # each two are the begin and the end of a step
-    times = iter([0.0, 4.0, 5.0, 6.0, 7.0])
+@dataclass
+class Staged:
+    """A sweeper whose steps take a second each and come from a script, or from a table."""
+
+    sweeper: Sweeper
+    step: Callable[[int], Step]
+    now: float = 0.0
+    begun_after: list[int] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+
+    async def prune(self, _: object, __: object, after: int) -> Step:
+        self.begun_after.append(after)
+        self.now += 1.0
+        return self.step(after)
+
+    async def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def sweep(self) -> tuple[int, list[int]]:
+        """What one sweep forgot, and after which ids its steps began."""
+        self.begun_after.clear()
+        with (
+            mock.patch.object(sweeper, "asyncio", SimpleNamespace(sleep=self.sleep)),
+            mock.patch.object(sweeper, "time", SimpleNamespace(monotonic=lambda: self.now)),
+            mock.patch.object(sweeper, "prune_step", self.prune),
+        ):
+            return await self.sweeper._sweep(), [*self.begun_after]
+
+
+@asynccontextmanager
+async def staged(dsn: str, step: Callable[[int], Step]) -> AsyncIterator[Staged]:
     database = await open_database(dsn, "the test database")
     async with open_process(settings(), database, Recorder().events) as process:
-        with (
-            mock.patch.object(sweeper, "asyncio", SimpleNamespace(sleep=pauses)),
-            mock.patch.object(sweeper, "time", SimpleNamespace(monotonic=lambda: next(times))),
-            mock.patch.object(sweeper, "prune_step", steps),
-        ):
-            assert 2010 == await Sweeper(process, [_worker()])._sweep()
+        yield Staged(Sweeper(process, [_worker()]), step)
 
-    assert [mock.call(1.0), mock.call(0.25)] == pauses.await_args_list
+
+def forgetting(by_place: dict[int, int], end: int = 10) -> Callable[[int], Step]:
+    """A step reaches the next place, and forgets what lies there; there is no place at the end."""
+
+    def step(after: int) -> Step:
+        forgotten = by_place.pop(after, 0)
+        return Step(None if after + 1 >= end else after + 1, forgotten)
+
+    return step
+
+
+async def test_a_sweep_forgets_as_fast_as_jobs_end(dsn: str) -> None:
+    """It pauses for a quarter of each step's time, and no longer: less for a server at leisure."""
+    async with staged(dsn, forgetting({0: 1000, 1: 1000, 2: 10}, end=3)) as stage:
+        assert (2010, [0, 1, 2]) == await stage.sweep()
+
+    assert [0.25, 0.25] == stage.pauses
+
+
+async def test_a_sweep_goes_on_where_jobs_were_forgotten_last(dsn: str) -> None:
+    """What was looked through is not looked through again; a step in vain is the end."""
+    table = {0: 1000, 3: 1000, 4: 500}
+    async with staged(dsn, forgetting(table)) as stage:
+        assert (2500, [*range(10)]) == await stage.sweep()
+        table |= {4: 500, 5: 700}
+        assert (1200, [4, 5, 6]) == await stage.sweep()
+        assert (0, [5]) == await stage.sweep()
+
+
+async def test_whatever_stays_in_front_is_got_past(dsn: str) -> None:
+    """Each sweep in vain lets the next one look twice as far, until something is forgotten."""
+    table = {0: 1000}
+    async with staged(dsn, forgetting(table)) as stage:
+        await stage.sweep()
+        table |= {3: 1000}
+        looked = [await stage.sweep() for _ in range(4)]
+
+    assert [(0, [0]), (0, [0, 1]), (1000, [*range(8)]), (0, [3])] == looked
+
+
+async def test_a_sweep_begins_at_the_first_row_from_time_to_time(dsn: str) -> None:
+    """For a fiftieth of the time, counted in steps without use: jobs may end late, out of turn."""
+    table = {0: 1000, 5: 1000}
+    async with staged(dsn, forgetting(table)) as stage:
+        await stage.sweep()
+        table |= {1: 1000, 5: 500, 6: 1000}
+        stage.now = 8 * WHOLE_SHARE - 1.0
+        early = await stage.sweep()
+        stage.now = 8 * WHOLE_SHARE
+        late = await stage.sweep()
+
+    assert (1500, [5, 6, 7]) == early
+    assert (1000, [*range(10)]) == late
+
+
+async def test_without_steps_in_vain_every_sweep_begins_at_the_first_row(dsn: str) -> None:
+    """As the hourly one does, of which a walk over all that is kept is a small part."""
+    table = {0: 1000, 1: 1000}
+    async with staged(dsn, forgetting(table, end=2)) as stage:
+        await stage.sweep()
+
+        assert (0, [0, 1]) == await stage.sweep()

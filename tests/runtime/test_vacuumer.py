@@ -18,7 +18,7 @@ from dragonfly.postgres.database import open_database
 from dragonfly.queue.maintenance import Litter
 from dragonfly.runtime import vacuumer
 from dragonfly.runtime.process import Process, open_process
-from dragonfly.runtime.vacuumer import IN_VAIN_SECONDS, LOOK_SECONDS, Vacuumer
+from dragonfly.runtime.vacuumer import LOOK_SECONDS, Vacuumer
 from tests.support import Recorder, running, settings, until
 
 ROWS = 2000
@@ -93,6 +93,21 @@ async def test_many_dead_rows_are_vacuumed(dsn: str, conn: asyncpg.Connection) -
     assert size == await conn.fetchval("SELECT pg_relation_size('ops.jobs')")
 
 
+@pytest.mark.unpooled("transaction", reason="it is told nothing where a session is nobody's own")
+async def test_it_reads_without_helpers(dsn: str, conn: asyncpg.Connection) -> None:
+    """What was written within seconds is in memory: no process of the server reads ahead for it."""
+    note = (
+        "CREATE TABLE public.noted AS SELECT current_setting('maintenance_io_concurrency') AS how"
+    )
+    await litter_about(conn)
+
+    with mock.patch.object(vacuumer, "VACUUM", note):
+        async with busy(dsn) as (process, _):
+            await looks(process, 1)
+
+    assert "0" == await conn.fetchval("SELECT how FROM public.noted")
+
+
 @pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_a_slow_vacuum_has_a_long_pause_after_it(dsn: str, conn: asyncpg.Connection) -> None:
     """However large the table: it is vacuumed for no more than half of the time."""
@@ -131,13 +146,38 @@ async def test_few_dead_rows_are_left_to_autovacuum(dsn: str, conn: asyncpg.Conn
 
 @pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
 async def test_a_vacuum_in_vain_is_not_soon_repeated(dsn: str, conn: asyncpg.Connection) -> None:
-    """What an old transaction still sees cannot be removed: try again in a minute."""
+    """What something still sees cannot be removed: seconds later it may, and else in a minute."""
     other = await asyncpg.connect(dsn)
-    async with busy(dsn) as (process, _), other.transaction(isolation="repeatable_read"):
-        await other.fetch("SELECT FROM ops.jobs")
-        await litter_about(conn)
-        assert [LOOK_SECONDS, IN_VAIN_SECONDS] == await looks(process, 1)
+    in_no_time = mock.patch.object(vacuumer, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    async with busy(dsn) as (process, _):
+
+        def end_more(_: int) -> None:
+            process.settled += 10
+
+        with in_no_time:
+            async with other.transaction(isolation="repeatable_read"):
+                await other.fetch("SELECT FROM ops.jobs")
+                await litter_about(conn)
+                assert [LOOK_SECONDS, 2, 4, 8, 16, 32, 60, 60] == await looks(process, 7, end_more)
     await other.close()
+
+
+async def test_a_vacuum_that_removes_something_ends_those_in_vain(
+    dsn: str, conn: asyncpg.Connection
+) -> None:
+    """The next one in vain has the shortest pause after it again."""
+    before, vain, done = (Litter(d, 0, v, True) for d, v in ((ROWS, 0), (ROWS, 1), (0, 2)))
+    found = mock.AsyncMock(side_effect=[before, vain, before, vain, before, done, before, vain])
+    async with busy(dsn) as (process, _):
+
+        def end_more(_: int) -> None:
+            process.settled += 10
+
+        with (
+            mock.patch.object(vacuumer, "litter", found),
+            mock.patch.object(vacuumer, "time", SimpleNamespace(monotonic=lambda: 0.0)),
+        ):
+            assert [LOOK_SECONDS, 2, 4, LOOK_SECONDS, 2] == await looks(process, 4, end_more)
 
 
 @pytest.mark.unpooled("transaction", reason="each session counts rows, and tells later")
