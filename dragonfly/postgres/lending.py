@@ -24,6 +24,7 @@ RELEASE_SECONDS = 5.0
 LEAVES_NOTHING = frozenset(
     {
         "close",
+        "commit_after",
         "copy_from_query",
         "copy_from_table",
         "copy_records_to_table",
