@@ -147,27 +147,28 @@ class Loan:
 class Lent:
     """Answers to every method of a connection, until the loan ends."""
 
-    __slots__ = ("_proxy", "changed", "closed")
+    __slots__ = ("_conn", "changed", "closed")
 
     def __init__(self, proxy: PoolConnectionProxy) -> None:
-        self._proxy: PoolConnectionProxy | None = proxy
+        # asyncpg's proxy would cost a call more with each; that the loan ends is seen to here
+        self._conn: Connection | None = proxy._con  # type: ignore[attr-defined]  # noqa: SLF001
         self.changed = False  # something of the loan stays with the connection
         self.closed = False  # by the borrower
 
     def __getattr__(self, name: str) -> Any:
-        if self._proxy is None:
+        if self._conn is None:
             raise asyncpg.InterfaceError(
                 f"cannot use {name} of this connection: it was given back when its block ended"
             )
         if name not in LEAVES_NOTHING:
             self.changed = True
-        elif name in {"close", "terminate"} and not _is_lost(self._proxy):
+        elif name in {"close", "terminate"} and not self._conn.is_closed():
             self.closed = True
-        return getattr(self._proxy, name)
+        return getattr(self._conn, name)
 
     def end(self) -> None:
         """The loan is over."""
-        self._proxy = None
+        self._conn = None
 
 
 def _is_lost(proxy: PoolConnectionProxy) -> bool:

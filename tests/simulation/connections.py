@@ -44,6 +44,7 @@ class Connection:
         self.number = server.sessions
         self.heard_at = server.loop.now
         self.work: Work | None = None
+        self._con = self  # nothing stands between it and the pool's proxy
         self._transport = _Wire()
         self._context = contextvars.copy_context()
         self._closed = False
