@@ -228,7 +228,7 @@ MUTATIONS = (
         (f"{_CLOSING_TESTS}::test_a_proof_that_fails_commits_nothing",),
     ),
     Mutation(
-        "text of a job in a message", _CLOSING, "elif type(each) is int:", "elif True:",
+        "text of a job in a message", _CLOSING, "if type(each) is int:", "if each is not None:",
         (f"{_CLOSING_TESTS}::test_text_goes_as_a_parameter",),
     ),
     Mutation(
@@ -252,7 +252,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a commit that can be cut off", "postgres/transactions.py",
-        "anyio.CancelScope(shield=True), answering", "anyio.CancelScope(), answering",
+        "_scope_class()(shield=True)", "_scope_class()()",
         ("tests/runtime/test_shields.py::test_a_commit_under_way_is_not_cut_off",),
     ),
     Mutation(

@@ -31,10 +31,10 @@ class Proof(NamedTuple):
         """
         words = []
         for each in self.args:
-            if each is None:
-                words.append("NULL")
-            elif type(each) is int:
+            if type(each) is int:
                 words.append(str(each))
+            elif each is None:
+                words.append("NULL")
             else:
                 return None
         return ",".join(words)

@@ -86,6 +86,12 @@ class Lender:
             finally:
                 await self._pool.release(proxy, timeout=PROOF_SECONDS)
 
+    def _at_hand(self) -> PoolConnectionProxy | None:
+        """The connection that was kept last, if it lives."""
+        if self._kept and not _is_lost(self._kept[-1]):
+            return self._kept.pop()
+        return None
+
     async def _take(self) -> PoolConnectionProxy:
         while self._kept:
             proxy = self._kept.pop()
@@ -101,11 +107,12 @@ class Lender:
         finally:
             self._waiting -= 1
 
-    async def _return(self, proxy: PoolConnectionProxy, *, clean: bool) -> None:
-        if clean and not self._waiting and not _is_lost(proxy) and not proxy.is_in_transaction():
-            self._kept.append(proxy)
-        else:
-            await self._release(proxy)
+    def _keep(self, proxy: PoolConnectionProxy) -> bool:
+        """Keep it at hand, if nobody waits for it and it is as it came."""
+        if self._waiting or _is_lost(proxy) or proxy.is_in_transaction():
+            return False
+        self._kept.append(proxy)
+        return True
 
     async def _release(self, proxy: PoolConnectionProxy) -> None:
         # what it was cancelled in may never be answered; then the pool drops the connection
@@ -122,7 +129,8 @@ class Loan:
         self._lender = lender
 
     async def __aenter__(self) -> Connection:
-        self._proxy = await self._lender._take()  # noqa: SLF001 - a part of it
+        lender = self._lender
+        self._proxy = lender._at_hand() or await lender._take()  # noqa: SLF001 - a part of it
         self._lent = Lent(self._proxy)
         return cast("Connection", self._lent)
 
@@ -135,7 +143,8 @@ class Loan:
         is_lost = isinstance(error, asyncpg.InterfaceError) and _is_lost(self._proxy)
         self._lent.end()
         clean = error is None and not self._lent.changed
-        await self._lender._return(self._proxy, clean=clean)  # noqa: SLF001
+        if not clean or not self._lender._keep(self._proxy):  # noqa: SLF001
+            await self._lender._release(self._proxy)  # noqa: SLF001
         if is_lost and self._lent.closed:
             raise JobMisuse(
                 "the handler closed the connection that was lent to it; the end of its block does"

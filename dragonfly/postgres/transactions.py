@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, cast
-from weakref import WeakKeyDictionary, WeakSet
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakSet
 
 import anyio
 import asyncpg
 
 from dragonfly.errors import TransactionAborted
-from dragonfly.postgres.closing import ClosingConnection, Proof
+from dragonfly.postgres.closing import Proof
 from dragonfly.postgres.failures import TROUBLE
 
 if TYPE_CHECKING:
@@ -89,11 +91,17 @@ class transaction:  # noqa: N801 - it reads as the statement it is
             with answering(conn, COMMIT_SECONDS):
                 await conn.execute(proof.statement, *proof.args)
         # cut off here, nobody would know whether it happened
-        with anyio.CancelScope(shield=True), answering(conn, COMMIT_SECONDS):
+        with _scope_class()(shield=True), answering(conn, COMMIT_SECONDS):
             if words is None:
                 await self._work.commit()
             else:
-                await cast("ClosingConnection", conn).commit_after(proof.statement, words)
+                await conn.commit_after(proof.statement, words)  # type: ignore[attr-defined]
+
+
+@cache
+def _scope_class() -> type[anyio.CancelScope]:
+    """What ``anyio.CancelScope()`` makes here; each call of it asks anew which event loop runs."""
+    return type(anyio.CancelScope())
 
 
 class answering:  # noqa: N801
@@ -110,10 +118,9 @@ class answering:  # noqa: N801
         self._late = False
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.due = loop.time() + self._seconds
-        self._watch = _watch_of(loop)
-        self._watch.add(self, loop)
+        self._watch = watch = _watch()
+        self.due = watch.loop.time() + self._seconds
+        watch.add(self)
 
     def give_up(self) -> None:
         """No answer came in time."""
@@ -138,45 +145,48 @@ class _Watch:
     A timer each would cost a tenth of a short transaction (benchmark W2T).
     """
 
-    __slots__ = ("_looks_at", "waiting")
+    __slots__ = ("_looks_at", "loop", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.waiting: set[answering] = set()
         self._looks_at = math.inf
 
-    def add(self, one: answering, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, one: answering) -> None:
         self.waiting.add(one)
         if one.due < self._looks_at:
-            self._look_at(one.due, loop)
+            self._look_at(one.due)
 
-    def _look_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _look_at(self, when: float) -> None:
         self._looks_at = when
-        loop.call_at(when, self._look, loop)
+        self.loop.call_at(when, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+    def _look(self) -> None:
+        now = self.loop.time()
         late = [each for each in self.waiting if each.due <= now]
         self.waiting.difference_update(late)
         self._looks_at = math.inf
         if self.waiting:
-            self._look_at(min(each.due for each in self.waiting), loop)
+            self._look_at(min(each.due for each in self.waiting))
         for one in late:
             one.give_up()
 
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
+_latest = threading.local()  # each thread has one event loop at a time
 
 
-def _watch_of(loop: asyncio.AbstractEventLoop) -> _Watch:
-    watch = _watches.get(loop)
-    if watch is None:
-        watch = _watches[loop] = _Watch()
+def _watch() -> _Watch:
+    """That of the running loop."""
+    loop = asyncio.get_running_loop()
+    watch: _Watch | None = getattr(_latest, "watch", None)
+    if watch is None or watch.loop is not loop:
+        watch = _latest.watch = _Watch(loop)
     return watch
 
 
 def unanswered() -> list[Connection]:
     """The connections at which somebody waits for an answer now, within a bound."""
-    return [each.conn for each in _watch_of(asyncio.get_running_loop()).waiting]
+    return [each.conn for each in _watch().waiting]
 
 
 async def roll_back(conn: Connection, work: asyncpg.transaction.Transaction) -> None:

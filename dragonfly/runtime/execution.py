@@ -143,6 +143,8 @@ class JobTransaction:
         except asyncpg.InterfaceError as error:
             # nothing was done with it yet: what is wrong with it is an earlier borrower's
             raise ConnectionResetError("the connection that was lent is unusable") from error
+        if not self._set_local:
+            return
         try:
             for name, value in self._set_local.items():
                 with answering(conn, STATEMENT_SECONDS):
