@@ -33,6 +33,8 @@ _CIRCUITS = "tests/runtime/test_circuits.py"
 _SCHEMA = "tests/runtime/test_schema_changes.py"
 _RESCUE = "tests/queue/test_rescue.py"
 _STOPS = "tests/simulation/test_stops.py"
+_CLOSING = "postgres/closing.py"
+_CLOSING_TESTS = "tests/postgres/test_closing.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
 _SLEEPERS = "tests/runtime/test_sleepers.py"
@@ -192,10 +194,10 @@ MUTATIONS = (
     ),
     Mutation(
         "a completion in a transaction without its token", _STATEMENTS,
-        "result = $3::jsonb,\n       lock_token = NULL, locked_until = NULL\n"
-        " WHERE id = $1 AND lock_token = $2",
-        "result = $3::jsonb,\n       lock_token = NULL, locked_until = NULL\n"
-        f" WHERE id = $1 {_ANY_TOKEN}",
+        "result = $3::jsonb,\n           lock_token = NULL, locked_until = NULL\n"
+        "     WHERE id = $1 AND lock_token = $2",
+        "result = $3::jsonb,\n           lock_token = NULL, locked_until = NULL\n"
+        f"     WHERE id = $1 {_ANY_TOKEN}",
         (f"{_FENCING}::test_the_late_holder_writes_nothing",),
     ),
     Mutation(
@@ -209,13 +211,42 @@ MUTATIONS = (
     ),
     Mutation(
         "no fence before a commit", "postgres/transactions.py",
-        "            await fence()\n", '            await conn.execute("SELECT")\n',
+        "self._proof() if self._proof else NOTHING_SWALLOWED", "NOTHING_SWALLOWED",
         ("tests/runtime/test_transactions.py::test_a_job_that_moved_on_writes_nothing",),
     ),
     Mutation(
         "no proof that nothing was swallowed", "postgres/transactions.py",
-        '            await conn.execute("SELECT")\n', "            pass\n",
+        "                await conn.execute(proof.statement, *proof.args)\n",
+        "                pass\n",
         ("tests/postgres/test_transactions.py",),
+    ),
+    Mutation(
+        "a proof that does not fail where no row is ours", _STATEMENTS,
+        "CASE WHEN EXISTS (SELECT FROM mine)", "CASE WHEN true",
+        ("tests/runtime/test_transactions.py::test_a_job_that_moved_on_writes_nothing",),
+    ),
+    Mutation(
+        "a commit in front of its proof", _CLOSING,
+        'f"EXECUTE {name}{given};{COMMIT}"', 'f"{COMMIT};EXECUTE {name}{given}"',
+        (f"{_CLOSING_TESTS}::test_a_proof_that_fails_commits_nothing",),
+    ),
+    Mutation(
+        "text of a job in a message", _CLOSING, "if type(each) is int:", "if each is not None:",
+        (f"{_CLOSING_TESTS}::test_text_goes_as_a_parameter",),
+    ),
+    Mutation(
+        "a transaction that asyncpg takes for open", _CLOSING,
+        "                self._top_xact = None ", "                pass ",
+        (f"{_CLOSING_TESTS}::test_after_it_a_transaction_is_no_savepoint",),
+    ),
+    Mutation(
+        "a proof that its session has forgotten", _CLOSING, "self._names.clear()", "pass",
+        (f"{_CLOSING_TESTS}::test_what_a_handler_deallocates_is_prepared_anew",),
+    ),
+    Mutation(
+        "one message where sessions are shared", "runtime/execution.py",
+        "together=own", "together=True",
+        ("tests/postgres/test_pooling.py::test_pooling_is_found_and_lived_with",),
     ),
     Mutation(
         "a look at the schema without a bound", "queue/migrate.py",
@@ -224,7 +255,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a commit that can be cut off", "postgres/transactions.py",
-        "anyio.CancelScope(shield=True), answering", "anyio.CancelScope(), answering",
+        "_scope_class()(shield=True)", "_scope_class()()",
         ("tests/runtime/test_shields.py::test_a_commit_under_way_is_not_cut_off",),
     ),
     Mutation(

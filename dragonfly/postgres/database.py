@@ -16,6 +16,7 @@ import anyio
 import asyncpg
 
 from dragonfly.errors import ConfigurationError, LoginRefused
+from dragonfly.postgres.closing import ClosingConnection
 from dragonfly.postgres.dsn import check_dsn, shown
 from dragonfly.postgres.failures import TROUBLE, describe, is_login_refusal
 
@@ -114,6 +115,7 @@ class Database:
             connect=log_in,
             init=prepare,
             reset=_leave_alone,
+            connection_class=ClosingConnection,
             **_options("jobs", cached=self.keeps_sessions),
         )
         try:

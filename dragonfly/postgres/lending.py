@@ -24,6 +24,7 @@ RELEASE_SECONDS = 5.0
 LEAVES_NOTHING = frozenset(
     {
         "close",
+        "commit_after",
         "copy_from_query",
         "copy_from_table",
         "copy_records_to_table",
@@ -85,6 +86,12 @@ class Lender:
             finally:
                 await self._pool.release(proxy, timeout=PROOF_SECONDS)
 
+    def _at_hand(self) -> PoolConnectionProxy | None:
+        """The connection that was kept last, if it lives."""
+        if self._kept and not _is_lost(self._kept[-1]):
+            return self._kept.pop()
+        return None
+
     async def _take(self) -> PoolConnectionProxy:
         while self._kept:
             proxy = self._kept.pop()
@@ -100,11 +107,12 @@ class Lender:
         finally:
             self._waiting -= 1
 
-    async def _return(self, proxy: PoolConnectionProxy, *, clean: bool) -> None:
-        if clean and not self._waiting and not _is_lost(proxy) and not proxy.is_in_transaction():
-            self._kept.append(proxy)
-        else:
-            await self._release(proxy)
+    def _keep(self, proxy: PoolConnectionProxy) -> bool:
+        """Keep it at hand, if nobody waits for it and it is as it came."""
+        if self._waiting or _is_lost(proxy) or proxy.is_in_transaction():
+            return False
+        self._kept.append(proxy)
+        return True
 
     async def _release(self, proxy: PoolConnectionProxy) -> None:
         # what it was cancelled in may never be answered; then the pool drops the connection
@@ -121,7 +129,8 @@ class Loan:
         self._lender = lender
 
     async def __aenter__(self) -> Connection:
-        self._proxy = await self._lender._take()  # noqa: SLF001 - a part of it
+        lender = self._lender
+        self._proxy = lender._at_hand() or await lender._take()  # noqa: SLF001 - a part of it
         self._lent = Lent(self._proxy)
         return cast("Connection", self._lent)
 
@@ -134,7 +143,8 @@ class Loan:
         is_lost = isinstance(error, asyncpg.InterfaceError) and _is_lost(self._proxy)
         self._lent.end()
         clean = error is None and not self._lent.changed
-        await self._lender._return(self._proxy, clean=clean)  # noqa: SLF001
+        if not clean or not self._lender._keep(self._proxy):  # noqa: SLF001
+            await self._lender._release(self._proxy)  # noqa: SLF001
         if is_lost and self._lent.closed:
             raise JobMisuse(
                 "the handler closed the connection that was lent to it; the end of its block does"
@@ -146,27 +156,28 @@ class Loan:
 class Lent:
     """Answers to every method of a connection, until the loan ends."""
 
-    __slots__ = ("_proxy", "changed", "closed")
+    __slots__ = ("_conn", "changed", "closed")
 
     def __init__(self, proxy: PoolConnectionProxy) -> None:
-        self._proxy: PoolConnectionProxy | None = proxy
+        # asyncpg's proxy would cost a call more with each; that the loan ends is seen to here
+        self._conn: Connection | None = proxy._con  # type: ignore[attr-defined]  # noqa: SLF001
         self.changed = False  # something of the loan stays with the connection
         self.closed = False  # by the borrower
 
     def __getattr__(self, name: str) -> Any:
-        if self._proxy is None:
+        if self._conn is None:
             raise asyncpg.InterfaceError(
                 f"cannot use {name} of this connection: it was given back when its block ended"
             )
         if name not in LEAVES_NOTHING:
             self.changed = True
-        elif name in {"close", "terminate"} and not _is_lost(self._proxy):
+        elif name in {"close", "terminate"} and not self._conn.is_closed():
             self.closed = True
-        return getattr(self._proxy, name)
+        return getattr(self._conn, name)
 
     def end(self) -> None:
         """The loan is over."""
-        self._proxy = None
+        self._conn = None
 
 
 def _is_lost(proxy: PoolConnectionProxy) -> bool:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 import anyio
 import asyncpg
 
 from dragonfly.errors import TransactionAborted
+from dragonfly.postgres.closing import Proof
 from dragonfly.postgres.failures import TROUBLE
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ BEGIN_SECONDS = 10.0
 COMMIT_SECONDS = 30.0
 ROLLBACK_SECONDS = 5.0
 
-Fence = Callable[[], Awaitable[None]]
+# fails in a transaction that an error has undone
+NOTHING_SWALLOWED = Proof("SELECT")
 
 
 class Doubter(Protocol):
@@ -42,17 +46,21 @@ doubters: WeakSet[Doubter] = WeakSet()
 class transaction:  # noqa: N801 - it reads as the statement it is
     """Run the block in a transaction of ``conn``; commit only what the server really holds.
 
-    ``fence`` is awaited last, just before the commit; what it raises rolls back.
+    ``proof`` is asked last for the statement that must succeed just before the commit; what that
+    raises rolls back. With ``together`` both travel in one message, over a ClosingConnection.
     Raises TransactionAborted if an error was swallowed inside the block, ConnectionResetError if
     what is said here gets no answer; how long the block may take is its own affair.
     """
 
     # no generators and no cancel scope but one: a fifth of a short job's cost (benchmark W2T)
-    __slots__ = ("_conn", "_fence", "_work")
+    __slots__ = ("_conn", "_proof", "_together", "_work")
 
-    def __init__(self, conn: Connection, *, fence: Fence | None = None) -> None:
+    def __init__(
+        self, conn: Connection, *, proof: Callable[[], Proof] | None = None, together: bool = False
+    ) -> None:
         self._conn = conn
-        self._fence = fence
+        self._proof = proof
+        self._together = together
 
     async def __aenter__(self) -> None:
         self._work = self._conn.transaction()
@@ -66,14 +74,34 @@ class transaction:  # noqa: N801 - it reads as the statement it is
             await roll_back(self._conn, self._work)
             return
         try:
-            with answering(self._conn, COMMIT_SECONDS):
-                await _prove(self._conn, self._fence)
-            # cut off here, nobody would know whether it happened
-            with anyio.CancelScope(shield=True), answering(self._conn, COMMIT_SECONDS):
-                await self._work.commit()
+            await self._close(self._proof() if self._proof else NOTHING_SWALLOWED)
+        except asyncpg.InFailedSQLTransactionError:
+            await roll_back(self._conn, self._work)
+            raise TransactionAborted(
+                "a database error was swallowed inside the transaction, so the server rolled it "
+                "back; let database errors leave the block"
+            ) from None
         except BaseException:
             await roll_back(self._conn, self._work)
             raise
+
+    async def _close(self, proof: Proof) -> None:
+        conn, words = self._conn, proof.words if self._together else None
+        if words is None:
+            with answering(conn, COMMIT_SECONDS):
+                await conn.execute(proof.statement, *proof.args)
+        # cut off here, nobody would know whether it happened
+        with _scope_class()(shield=True), answering(conn, COMMIT_SECONDS):
+            if words is None:
+                await self._work.commit()
+            else:
+                await conn.commit_after(proof.statement, words)  # type: ignore[attr-defined]
+
+
+@cache
+def _scope_class() -> type[anyio.CancelScope]:
+    """What ``anyio.CancelScope()`` makes here; each call of it asks anew which event loop runs."""
+    return type(anyio.CancelScope())
 
 
 class answering:  # noqa: N801
@@ -90,10 +118,9 @@ class answering:  # noqa: N801
         self._late = False
 
     def __enter__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.due = loop.time() + self._seconds
-        self._watch = _watch_of(loop)
-        self._watch.add(self, loop)
+        self._watch = watch = _watch()
+        self.due = watch.loop.time() + self._seconds
+        watch.add(self)
 
     def give_up(self) -> None:
         """No answer came in time."""
@@ -118,58 +145,48 @@ class _Watch:
     A timer each would cost a tenth of a short transaction (benchmark W2T).
     """
 
-    __slots__ = ("_looks_at", "waiting")
+    __slots__ = ("_looks_at", "loop", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.waiting: set[answering] = set()
         self._looks_at = math.inf
 
-    def add(self, one: answering, loop: asyncio.AbstractEventLoop) -> None:
+    def add(self, one: answering) -> None:
         self.waiting.add(one)
         if one.due < self._looks_at:
-            self._look_at(one.due, loop)
+            self._look_at(one.due)
 
-    def _look_at(self, when: float, loop: asyncio.AbstractEventLoop) -> None:
+    def _look_at(self, when: float) -> None:
         self._looks_at = when
-        loop.call_at(when, self._look, loop)
+        self.loop.call_at(when, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+    def _look(self) -> None:
+        now = self.loop.time()
         late = [each for each in self.waiting if each.due <= now]
         self.waiting.difference_update(late)
         self._looks_at = math.inf
         if self.waiting:
-            self._look_at(min(each.due for each in self.waiting), loop)
+            self._look_at(min(each.due for each in self.waiting))
         for one in late:
             one.give_up()
 
 
-_watches: WeakKeyDictionary[asyncio.AbstractEventLoop, _Watch] = WeakKeyDictionary()
+_latest = threading.local()  # each thread has one event loop at a time
 
 
-def _watch_of(loop: asyncio.AbstractEventLoop) -> _Watch:
-    watch = _watches.get(loop)
-    if watch is None:
-        watch = _watches[loop] = _Watch()
+def _watch() -> _Watch:
+    """That of the running loop."""
+    loop = asyncio.get_running_loop()
+    watch: _Watch | None = getattr(_latest, "watch", None)
+    if watch is None or watch.loop is not loop:
+        watch = _latest.watch = _Watch(loop)
     return watch
 
 
 def unanswered() -> list[Connection]:
     """The connections at which somebody waits for an answer now, within a bound."""
-    return [each.conn for each in _watch_of(asyncio.get_running_loop()).waiting]
-
-
-async def _prove(conn: Connection, fence: Fence | None) -> None:
-    try:
-        if fence is not None:
-            await fence()
-        else:
-            await conn.execute("SELECT")
-    except asyncpg.InFailedSQLTransactionError:
-        raise TransactionAborted(
-            "a database error was swallowed inside the transaction, so the server rolled it back; "
-            "let database errors leave the block"
-        ) from None
+    return [each.conn for each in _watch().waiting]
 
 
 async def roll_back(conn: Connection, work: asyncpg.transaction.Transaction) -> None:
@@ -177,7 +194,7 @@ async def roll_back(conn: Connection, work: asyncpg.transaction.Transaction) -> 
     with anyio.CancelScope(shield=True):
         try:
             with anyio.fail_after(ROLLBACK_SECONDS):
-                if conn.is_in_transaction():
+                if not conn.is_closed() and conn.is_in_transaction():
                     await work.rollback()
         except TROUBLE:
             with suppress(asyncpg.InterfaceError):

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import asyncpg
+
 from dragonfly.errors import JobLost
 from dragonfly.job import Claim, Completion, Finish, Job, JobStatus, to_json
+from dragonfly.postgres.closing import Proof
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
 from dragonfly.queue.fragments import ANY_CRASHES
@@ -218,16 +221,40 @@ async def finish(conn: Connection, finishes: Sequence[Finish]) -> dict[int, JobS
     return {row["id"]: JobStatus(row["status"]) for row in rows}
 
 
+def completing(claim: Claim, completion: Completion) -> Proof:
+    """Ends a handler's transaction and finishes the job; fails if it is no longer ours."""
+    return Proof(sql.COMPLETE_ONE, (claim.id, claim.lock_token, completion.result))
+
+
+def holding(claim: Claim) -> Proof:
+    """Ends a transaction: the job is ours until the commit; fails if it is not."""
+    return Proof(sql.FENCE, (claim.id, claim.lock_token))
+
+
+def raise_if_lost(claim: Claim, error: BaseException) -> None:
+    """JobLost if this is how a proof failed because the job is no longer ours."""
+    if isinstance(error, asyncpg.InvalidTextRepresentationError) and sql.LOST in str(error):
+        raise JobLost(
+            f"job {claim.id} belongs to another holder now; its transaction was undone"
+        ) from None
+
+
 async def complete_within(conn: Connection, claim: Claim, completion: Completion) -> None:
-    """Finish the job in the handler's transaction; JobLost if it is no longer ours."""
-    if await conn.fetchval(sql.COMPLETE_ONE, claim.id, claim.lock_token, completion.result) is None:
-        raise JobLost(f"job {claim.id} belongs to another holder now; its transaction was undone")
+    """Finish the job in the open transaction; JobLost if it is no longer ours."""
+    await _prove(conn, claim, completing(claim, completion))
 
 
 async def fence(conn: Connection, claim: Claim) -> None:
     """Prove that the job is ours and keep it so until the commit; JobLost if it is not."""
-    if await conn.fetchval(sql.FENCE, claim.id, claim.lock_token) is None:
-        raise JobLost(f"job {claim.id} belongs to another holder now; its transaction was undone")
+    await _prove(conn, claim, holding(claim))
+
+
+async def _prove(conn: Connection, claim: Claim, proof: Proof) -> None:
+    try:
+        await conn.execute(proof.statement, *proof.args)
+    except asyncpg.InvalidTextRepresentationError as error:
+        raise_if_lost(claim, error)
+        raise
 
 
 async def finished_by_us(

@@ -18,6 +18,7 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
+from dragonfly.postgres.closing import Proof
 from dragonfly.postgres.transactions import COMMIT_SECONDS, answering, transaction
 from dragonfly.queue import store
 from dragonfly.redaction import storable, without_credentials
@@ -35,23 +36,32 @@ _SET_LOCAL = "SELECT set_config($1, $2, true)"
 class WorkerDesk:
     """Serves the jobs of one worker with connections that are lent; the desk of ``Job.desk``.
 
-    The ``set_local`` parameters are set in each transaction.
+    The ``set_local`` parameters are set in each transaction. ``together`` says that a transaction's
+    proof and its commit can travel in one message.
     """
 
     def __init__(
-        self, lend: Lend, resources: Any, slots: int, set_local: Mapping[str, str] | None = None
+        self,
+        lend: Lend,
+        resources: Any,
+        slots: int,
+        set_local: Mapping[str, str] | None = None,
+        *,
+        together: bool = False,
     ) -> None:
         self._lend = lend
         self._resources = resources
         self._threads = anyio.CapacityLimiter(slots)
         self._set_local = set_local or {}
+        self._together = together
 
     @classmethod
     def of(cls, process: Process, resources: Any, slots: int) -> WorkerDesk:
         """The desk of a worker of this process: it lends from the pool."""
         # where sessions are our own, the pool has set it for good
-        set_local = {} if process.database.keeps_sessions else JOB_SESSION
-        return cls(process.lender.lend, resources, slots, set_local)
+        own = process.database.keeps_sessions
+        set_local = {} if own else JOB_SESSION
+        return cls(process.lender.lend, resources, slots, set_local, together=own)
 
     def open(self, handler: Handler, claim: Claim) -> Job[Any]:
         """The job as its handler sees it; Reject for a payload that does not fit."""
@@ -69,7 +79,7 @@ class WorkerDesk:
         return result
 
     def transaction(self, job: Job[Any]) -> JobTransaction:
-        return JobTransaction(job, self._lend, self._set_local)
+        return JobTransaction(job, self._lend, self._set_local, together=self._together)
 
     async def progress(self, job: Job[Any], percent: float, sentence: str) -> None:
         # the author's own words: counts stay in them, what opens a door does not
@@ -100,12 +110,15 @@ class JobTransaction:
     Taking the job's row first would block its own renewal and cancel.
     """
 
-    __slots__ = ("_job", "_lend", "_loan", "_set_local", "_work")
+    __slots__ = ("_job", "_lend", "_loan", "_set_local", "_together", "_work")
 
-    def __init__(self, job: Job[Any], lend: Lend, set_local: Mapping[str, str]) -> None:
+    def __init__(
+        self, job: Job[Any], lend: Lend, set_local: Mapping[str, str], *, together: bool
+    ) -> None:
         self._job = job
         self._lend = lend
         self._set_local = set_local
+        self._together = together
 
     async def __aenter__(self) -> Connection:
         job = self._job
@@ -116,7 +129,7 @@ class JobTransaction:
         self._loan = self._lend()
         conn = await self._loan.__aenter__()
         try:
-            self._work = transaction(conn, fence=lambda: _finish_or_fence(conn, job))
+            self._work = transaction(conn, proof=partial(_proof, job), together=self._together)
             await self._begin(conn)
         except BaseException as error:
             await self._loan.__aexit__(type(error), error, error.__traceback__)
@@ -130,6 +143,8 @@ class JobTransaction:
         except asyncpg.InterfaceError as error:
             # nothing was done with it yet: what is wrong with it is an earlier borrower's
             raise ConnectionResetError("the connection that was lent is unusable") from error
+        if not self._set_local:
+            return
         try:
             for name, value in self._set_local.items():
                 with answering(conn, STATEMENT_SECONDS):
@@ -150,10 +165,17 @@ class JobTransaction:
             await self._work.__aexit__(kind, error, trace)
         except BaseException as failure:
             await self._loan.__aexit__(type(failure), failure, failure.__traceback__)
+            store.raise_if_lost(job.claim, failure)
             raise
         await self._loan.__aexit__(kind, error, trace)
         if error is None:
             job.finished = job.completion is not None
+
+
+def _proof(job: Job[Any]) -> Proof:
+    if job.completion is not None:
+        return store.completing(job.claim, job.completion)
+    return store.holding(job.claim)
 
 
 def _returned_or_raised(
@@ -164,10 +186,3 @@ def _returned_or_raised(
         return function(job), None
     except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
         return None, error
-
-
-async def _finish_or_fence(conn: Connection, job: Job[Any]) -> None:
-    if job.completion is not None:
-        await store.complete_within(conn, job.claim, job.completion)
-    else:
-        await store.fence(conn, job.claim)

@@ -16,6 +16,8 @@ from typing import Any
 
 from dragonfly.cli.main import main
 from dragonfly.ops.drill.worker import Notes
+from dragonfly.postgres import closing
+from dragonfly.postgres.closing import ClosingConnection
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.store import Claimed, ClaimedSuspect
 from dragonfly.runtime.heartbeat import Pulse
@@ -36,6 +38,11 @@ class Death:
         self._left -= 1
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    @property
+    def is_next(self) -> bool:
+        """The next passage is the last."""
+        return self._left == 1
 
     def before(self, owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
         """The point lies before a call whose arguments fit."""
@@ -80,6 +87,18 @@ def _after_claim(death: Death) -> None:
         death.after(store, name, _has_jobs)
 
 
+def _inside_finish(death: Death) -> None:
+    real = ClosingConnection.commit_after
+
+    async def wrapped(conn: ClosingConnection, statement: str, words: str) -> None:
+        if death.is_next:
+            closing.COMMIT = "SELECT"  # the message ends before its commit
+        await real(conn, statement, words)
+        death.passed()
+
+    setattr(ClosingConnection, "commit_after", wrapped)  # noqa: B010 - as the others are laid
+
+
 # name → how it is laid; the comment says what is committed when it strikes
 POINTS: dict[str, Callable[[Death], None]] = {
     # the claim
@@ -87,9 +106,9 @@ POINTS: dict[str, Callable[[Death], None]] = {
     # the claim; the handler runs
     "mid-handler": lambda death: death.before(Notes, "note", _step("effect")),
     # the claim; the effect is written, not committed
-    "after effect": lambda death: death.before(store, "complete_within"),
+    "after effect": lambda death: death.before(ClosingConnection, "commit_after"),
     # the claim; effect and finish are written, not committed
-    "inside finish": lambda death: death.after(store, "complete_within"),
+    "inside finish": _inside_finish,
     # effect and finish
     "after commit": lambda death: death.before(Notes, "note", _step("end")),
     # nothing of the flush

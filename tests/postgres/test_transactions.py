@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from dragonfly.errors import TransactionAborted
+from dragonfly.postgres.closing import Proof
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.postgres.transactions import transaction
 
@@ -50,14 +51,10 @@ async def test_savepoints_recover(numbers: asyncpg.Connection) -> None:
     assert 1 == await numbers.fetchval("SELECT count(*) FROM public.numbers")
 
 
-async def test_a_failing_fence_rolls_back(numbers: asyncpg.Connection) -> None:
-    """What the fence raises leaves the block, and nothing is written."""
-
-    async def fence() -> None:
-        raise LookupError
-
-    with pytest.raises(LookupError):
-        async with transaction(numbers, fence=fence):
+async def test_a_failing_proof_rolls_back(numbers: asyncpg.Connection) -> None:
+    """What the proof raises leaves the block, and nothing is written."""
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        async with transaction(numbers, proof=lambda: Proof("SELECT 1 / $1::int", (0,))):
             await numbers.execute("INSERT INTO public.numbers VALUES (1)")
 
     assert 0 == await numbers.fetchval("SELECT count(*) FROM public.numbers")

@@ -65,7 +65,10 @@ async def test_a_claim_whose_answer_was_lost_strands_nothing(
     assert [(1, 0)] * 3 == [tuple(row) for row in rows]
 
 
-async def test_a_commit_whose_answer_was_lost_counts(dsn: str, conn: asyncpg.Connection) -> None:
+@pytest.mark.parametrize("result", [None, {"done": True}])
+async def test_a_commit_whose_answer_was_lost_counts(
+    dsn: str, conn: asyncpg.Connection, result: dict[str, bool] | None
+) -> None:
     """A handler's completing transaction that committed unheard is not run again."""
     await conn.execute("CREATE TABLE public.effects (job_id bigint)")
     worker = Worker("writing")
@@ -77,8 +80,8 @@ async def test_a_commit_whose_answer_was_lost_counts(dsn: str, conn: asyncpg.Con
         async def write(job: Job[Payload]) -> None:
             async with job.transaction() as tx:
                 await tx.execute("INSERT INTO public.effects VALUES ($1)", job.id)
-                job.complete({"done": True})
-                between.marked = b"COMMIT;"
+                job.complete(result)
+                between.marked = b"COMMIT"  # behind the finish, or in a message of its own
 
         job_id = await enqueue(conn, "write", {})
         async with running(between.dsn, worker) as (_, seen):

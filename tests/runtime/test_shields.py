@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from dragonfly.events import Events
+from dragonfly.postgres.closing import ClosingConnection
 from dragonfly.postgres.database import open_database
 from dragonfly.postgres.line import Line
 from dragonfly.postgres.transactions import transaction
@@ -67,12 +68,15 @@ async def cut_off(gate: asyncpg.Connection, work: Callable[[], Coroutine[Any, An
     assert not was_cut_off
 
 
-async def test_a_commit_under_way_is_not_cut_off(dsn: str, gated: asyncpg.Connection) -> None:
+@pytest.mark.parametrize("together", [False, True])
+async def test_a_commit_under_way_is_not_cut_off(
+    dsn: str, gated: asyncpg.Connection, together: bool
+) -> None:
     """A cancellation that meets the COMMIT waits for its answer, and the connection is sound."""
-    other = await asyncpg.connect(dsn)
+    other = await asyncpg.connect(dsn, connection_class=ClosingConnection)
 
     async def write() -> None:
-        async with transaction(other):
+        async with transaction(other, together=together):
             await other.execute("INSERT INTO public.notes VALUES ('kept')")
 
     await cut_off(gated, write)

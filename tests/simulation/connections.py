@@ -27,6 +27,12 @@ class _Wire:
         return None
 
 
+class Closing(str):
+    """A statement with a COMMIT behind it, in one message."""
+
+    __slots__ = ()
+
+
 class Connection:
     """One session; all it says can be lost on the way there, or on the way back."""
 
@@ -38,6 +44,7 @@ class Connection:
         self.number = server.sessions
         self.heard_at = server.loop.now
         self.work: Work | None = None
+        self._con = self  # nothing stands between it and the pool's proxy
         self._transport = _Wire()
         self._context = contextvars.copy_context()
         self._closed = False
@@ -88,6 +95,10 @@ class Connection:
     async def execute(self, statement: str, *args: Any) -> str:
         rows = await self.say("SELECT" if statement.startswith("SET ") else statement, *args)
         return f"DONE {len(rows)}"
+
+    async def commit_after(self, statement: str, words: str) -> None:
+        args = [None if word == "NULL" else int(word) for word in words.split(",")]
+        await self.say(Closing(statement), *args)
 
     # --- the way to the server and back ---------------------------------------------------------
 
@@ -143,13 +154,16 @@ class Connection:
             raise asyncpg.InFailedSQLTransactionError("the transaction is aborted")
         try:
             self._refuse(statement)
+            _ = server.now
+            server.speaker = self.owner
+            rows = STATEMENTS[statement](server, work, *args)
         except asyncpg.PostgresError:
             if work is not None:
                 work.failed = True
             raise
-        _ = server.now
-        server.speaker = self.owner
-        return STATEMENTS[statement](server, work, *args)
+        if isinstance(statement, Closing):
+            self._turn("COMMIT")
+        return rows
 
     def _refuse(self, statement: str) -> None:
         server = self.server

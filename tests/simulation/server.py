@@ -11,7 +11,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
+
 from dragonfly.job import Claim
+from dragonfly.queue.statements import LOST
 from tests.queue.model import PENDING, PROCESSING, ModelJob
 from tests.simulation.rows import (
     BEAT_ROW,
@@ -261,24 +264,26 @@ class Server(Table):
         return EPOCH + timedelta(microseconds=self.model.now)
 
     def complete_one(self, work: Work, job_id: int, token: int, _result: str | None) -> list[Row]:
-        if not self._with_token([(job_id, token)]):
-            return []
+        self._require_ours(job_id, token)
         self._lock(work, job_id)
         work.writes.append(lambda: self._complete(self.job(job_id)))
         work.writes.append(lambda: self.effects.update([job_id]))
         return [ID_ROW(job_id)]
 
     def fence(self, work: Work, job_id: int, token: int) -> list[Row]:
-        found = self._with_token([(job_id, token)])
-        if not found:
-            return []
+        job = self._require_ours(job_id, token)
         self._lock(work, job_id)
-        job = found[0]
         lease = job.until - job.renewed
         if job.until < self.model.now + lease / 2:
             times = {"renewed": self.model.now, "until": self.model.now + lease}
             work.writes.append(lambda: self.model.change(job_id, **times))
         return [ID_ROW(job_id)]
+
+    def _require_ours(self, job_id: int, token: int) -> ModelJob:
+        """What a proof does where the job has another holder."""
+        for job in self._with_token([(job_id, token)]):
+            return job
+        raise asyncpg.InvalidTextRepresentationError(f"no integer: {LOST!r}")
 
     def _lock(self, work: Work, job_id: int) -> None:
         work.locks.add(job_id)
