@@ -1,0 +1,1 @@
+"""Safeguards taken away one at a time, to see which test notices."""
