@@ -7,6 +7,8 @@ would let the planner read the whole small index of held jobs once per row.
 
 from __future__ import annotations
 
+from dragonfly.queue.fragments import MINE_OR_LOST
+
 # Ordinary success, many at once. $1 ids, $2 tokens, $3 results as JSON text.
 # A row that somebody has locked is passed over, so that it never holds up the others. Whenever a
 # job with a concurrency key ends, the workers are rung: its key has room.
@@ -105,12 +107,8 @@ SELECT id, status,
   FROM finished
 """
 
-# With this text, which is no number, the proof of a transaction fails where no row is ours: nothing
-# else in plain SQL raises by a condition. Without a look at a row it would fail when it is planned.
-LOST = "dragonfly: the job belongs to another holder"
-
 # The same for one job inside its handler's transaction: the commit finishes the job.
-COMPLETE_ONE = """
+COMPLETE_ONE = f"""
 WITH mine AS (
     UPDATE ops.jobs
        SET status = 'completed', finished_at = clock_timestamp(), result = $3::jsonb,
@@ -119,14 +117,13 @@ WITH mine AS (
     RETURNING CASE WHEN concurrency_key IS NOT NULL
                    THEN pg_notify('ops_jobs', job_type)::text END AS rung
 )
-SELECT CASE WHEN EXISTS (SELECT FROM mine) THEN '1'
-            ELSE 'dragonfly: the job belongs to another holder' END::integer
-"""
+{MINE_OR_LOST}
+"""  # noqa: S608 - made of a constant
 
 # Proves at the end of a transaction that the job is still ours, and holds it to the commit.
 # Progress written early in the transaction kept the row locked, and renewals passed it by: without
 # a renewal here a rescue could take the job between the commit and the next heartbeat.
-FENCE = """
+FENCE = f"""
 WITH mine AS (
     SELECT j.id, j.locked_until, j.locked_until - j.locked_at AS lease
       FROM ops.jobs j
@@ -138,9 +135,8 @@ WITH mine AS (
       FROM mine
      WHERE j.id = mine.id AND mine.locked_until < clock_timestamp() + mine.lease / 2
 )
-SELECT CASE WHEN EXISTS (SELECT FROM mine) THEN '1'
-            ELSE 'dragonfly: the job belongs to another holder' END::integer
-"""
+{MINE_OR_LOST}
+"""  # noqa: S608
 
 # $1 ids, $2 tokens, $3 lease seconds. A row that somebody else has locked is renewed next time.
 RENEW = """

@@ -19,7 +19,7 @@ from dragonfly.job import Claim, Completion, Finish, Job, JobStatus, to_json
 from dragonfly.postgres.closing import Proof
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
-from dragonfly.queue.fragments import ANY_CRASHES
+from dragonfly.queue.fragments import ANY_CRASHES, LOST
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -233,7 +233,7 @@ def holding(claim: Claim) -> Proof:
 
 def raise_if_lost(claim: Claim, error: BaseException) -> None:
     """JobLost if this is how a proof failed because the job is no longer ours."""
-    if isinstance(error, asyncpg.InvalidTextRepresentationError) and sql.LOST in str(error):
+    if isinstance(error, asyncpg.InvalidTextRepresentationError) and LOST in str(error):
         raise JobLost(
             f"job {claim.id} belongs to another holder now; its transaction was undone"
         ) from None

@@ -20,6 +20,7 @@ from dragonfly.queue import (
     migrate,
     pauses,
     schedules,
+    sleepers,
     statements,
     stats,
     why,
@@ -27,6 +28,7 @@ from dragonfly.queue import (
 
 MODULES = (
     statements, claiming, keyed, heartbeats, schedules, stats, bloat, insight, pauses, audit, why,
+    sleepers,
 )  # fmt: skip
 TEXTS = {
     f"{module.__name__.rpartition('.')[2]}.{name}": text

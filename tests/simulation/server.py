@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from dragonfly.job import Claim
-from dragonfly.queue.statements import LOST
+from dragonfly.queue.fragments import LOST
 from tests.queue.model import PENDING, PROCESSING, ModelJob
 from tests.simulation.rows import (
     BEAT_ROW,
