@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import asyncpg
@@ -49,6 +49,7 @@ class Connection:
         self._context = contextvars.copy_context()
         self._closed = False
         self.asleep: Counter[str] = Counter()  # job types that its session sleeps for
+        self.listens_since: float | None = None
         self._channels: dict[str, Callable[..., object]] = {}
         self._mourners: list[Callable[[Any], object]] = []
         self._travelling: tuple[str, tuple[Any, ...]] | None = None
@@ -77,6 +78,8 @@ class Connection:
     async def add_listener(self, channel: str, heard: Callable[..., object]) -> None:
         await self.say("SELECT")
         self._channels[channel] = heard
+        self.listens_since = self.server.loop.now
+        self.server.one_listens.set()
 
     def add_termination_listener(self, told: Callable[[Any], object]) -> None:
         self._mourners.append(told)
@@ -189,12 +192,14 @@ class Connection:
 
     # --- what befalls it ------------------------------------------------------------------------
 
-    def hear(self, channel: str, payload: str) -> None:
+    def hear(self, channel: str, payloads: Iterable[str]) -> None:
+        """Of one commit, which come together."""
         heard = self._channels.get(channel)
         if heard is None or self._closed or self.server.silent:
             return
-        loop, delay = self.server.loop, self.server.fate.latency()
-        loop.call_later(delay, heard, self, 0, channel, payload, context=self._context)
+        at = self.server.loop.now + self.server.fate.latency()
+        for each in payloads:
+            self.server.loop.call_at(at, heard, self, 0, channel, each, context=self._context)
 
     def arrive_or_not(self) -> None:
         """Whoever waited for the answer is gone: what was said may have arrived all the same."""

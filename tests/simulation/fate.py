@@ -11,6 +11,7 @@ from dragonfly.runtime.process import Mode
 from dragonfly.settings import Settings
 
 TYPES = ("a", "b", "c")
+LATENCY_MOST = 0.0205  # seconds, once nothing bad happens any more
 MINUTE, HOUR = 60.0, 3600.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.incarnation import Incarnation
 
 TIMEOUT_SECONDS = 30.0
+WORKERS = {"left": ("a", "b"), "right": ("c",)}
 
 
 class End(Enum):
@@ -48,6 +50,7 @@ class Attempt:
     deed: Deed
     alone: bool  # its job is at its last chance
     end: End | None = None
+    ended_at: float = math.inf
     charged: bool = False
 
 
@@ -80,7 +83,7 @@ class Hands:
     def workers(self) -> list[Worker]:
         """Two workers: one takes two types, the other one."""
         made = []
-        for name, types in (("left", ("a", "b")), ("right", ("c",))):
+        for name, types in WORKERS.items():
             worker = Worker(name, concurrency=self.fate.slots[name], lifespan=self._lifespan)
             for job_type in types:
                 worker.job(job_type, timeout=TIMEOUT_SECONDS if job_type == "a" else None)(
@@ -114,6 +117,7 @@ class Hands:
                 attempt.end = End.SUCCESS
                 return result
             finally:
+                attempt.ended_at = self.incarnation.loop.now
                 self.incarnation.watch.ended(attempt)
 
         return handle

@@ -13,7 +13,7 @@ from dragonfly.postgres.database import Database, Pooling
 from dragonfly.runtime.process import Mode, Process, open_process
 from dragonfly.runtime.supervisor import Supervisor
 from tests.simulation.connections import IDLE_IN_TRANSACTION_SECONDS
-from tests.simulation.handlers import Hands
+from tests.simulation.handlers import WORKERS, Hands
 from tests.simulation.loop import OWNER, NumberedTask
 from tests.simulation.watch import Watch
 
@@ -119,6 +119,24 @@ class Incarnation:
             if not shut and job.job_type not in server.model.paused:
                 self._complain(f"a drain ends while job {job.id} is due")
 
+    # --- whether it can be rung -----------------------------------------------------------------
+
+    @property
+    def hears_since(self) -> float | None:
+        """When its listener subscribed; None while it has none, is frozen, or is to stop."""
+        stopping = self.process is None or self.process.stop.claiming.is_set()
+        if stopping or self.loop.holds(self.name):
+            return None
+        return max((conn.listens_since or 0.0 for conn in self._connections()), default=0.0) or None
+
+    @property
+    def is_at_rest(self) -> bool:
+        """All its workers sleep: none is paused, falls, or waits for a restart, nor will any."""
+        if self.process is None or self.mode is not Mode.FOREVER or self.hears_since is None:
+            return False
+        process = self.process
+        return process.sleepers._asleep.keys() == WORKERS.keys() and not process.logins.shut
+
     # --- what befalls it ------------------------------------------------------------------------
 
     def stop(self, name: str) -> None:
@@ -130,6 +148,12 @@ class Incarnation:
             self._early.append(name)
         else:
             self.process.stop.request(name)
+
+    def cut_listener(self) -> None:
+        """The server ends the session by which it listens."""
+        for conn in self._connections():
+            if conn.listens_since is not None:
+                conn.cut()
 
     def die(self, code: int) -> None:
         """No last word: its code stops where it is, its connections are cut, now or later."""

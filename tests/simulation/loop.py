@@ -66,6 +66,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Let it go on; what came due meanwhile happens now."""
         self._ready.extend(self._held.pop(owner, ()))  # type: ignore[attr-defined]
 
+    def holds(self, owner: str) -> bool:
+        """Whether it is frozen."""
+        return owner in self._held
+
     def leap(self, seconds: float) -> None:
         """Time passes in which nothing runs at all."""
         self.now += seconds

@@ -153,7 +153,7 @@ class Server(Table):
     def unclaim(self, _: Work | None, tokens: Sequence[int]) -> list[Row]:
         mine = [job for job in self.all(PROCESSING) if job.token in tokens]
         for job in sorted(mine, key=lambda job: -job.id):
-            self.model.end(job, PENDING, attempts=job.attempts - 1)
+            self.end(job, PENDING, attempts=job.attempts - 1)
         return [ID_ROW(job.id) for job in mine]
 
     # --- claims of jobs with keys ---------------------------------------------------------------
@@ -230,7 +230,7 @@ class Server(Table):
         return self.complete(None, wanted, [token] * len(wanted), [])
 
     def _complete(self, job: ModelJob) -> None:
-        self.model.end(job, "completed")
+        self.end(job, "completed")
         self._ring_for_its_key(job)
 
     def _ring_for_its_key(self, job: ModelJob) -> None:
@@ -251,7 +251,7 @@ class Server(Table):
             if status == PENDING and (delay is not None or run_at is not None):
                 seconds = delay if run_at is None else (run_at - self.moment()).total_seconds()
                 changed["due"] = self.model.at(int(seconds * MICRO))
-            self.model.end(job, str(status), **changed)
+            self.end(job, str(status), **changed)
             now = self.model.jobs[job.id]
             if now.status == PENDING and now.due[0] <= self.model.now:
                 self.notify("ops_jobs", job.job_type)
@@ -371,7 +371,10 @@ class Server(Table):
         return []
 
     def wake_up(self, _: Work | None, types: list[str]) -> list[Row]:
-        self._hears().asleep.subtract(types)
+        locks = self._hears().asleep
+        locks.subtract(types)
+        if min(locks.values()) < 0:
+            self.complain(f"{self.speaker} gives back a lock that it does not hold")
         return []
 
     def writers(self, _: Work | None) -> list[Row]:

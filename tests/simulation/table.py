@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from tests.queue.model import PENDING, PROCESSING, Model
+from tests.queue.model import PENDING, PROCESSING, Model, ModelJob
 from tests.simulation.fate import Fate, Planned
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.rows import MICRO, Stored, Taken
@@ -28,13 +28,15 @@ class Table:
         self.locked_keys: set[str] = set()
         self.claims: list[Taken] = []
         self.effects: Counter[int] = Counter()  # of transactions that completed their job
+        self.ended: dict[int, float] = {}  # jobs, and when
+        self.one_ended, self.one_listens = asyncio.Event(), asyncio.Event()
         self.beats: dict[str, str] = {}
         self.refusing = self.silent = self.refusing_logins = False
         self.refused: frozenset[str] = frozenset()  # statements without a grant
         self.error_rate = fate.error_rate
         self.speaker = ""  # the process whose statement is being answered
         self.complain: Callable[[str], None] = lambda _: None
-        self._ids = 0
+        self._ids = self._begun = 0
         self.sessions = 0
         self.open: set[str] = set()  # transactions of clients
         self._beats_of: dict[str, list[float]] = {}
@@ -56,22 +58,25 @@ class Table:
         found = [self.job(job_id) for job_id in self.model.jobs]
         return [job for job in found if status in {None, job.status}]
 
-    async def enqueue(self, planned: Planned) -> None:
-        """What a client does; its trigger asks who sleeps before the commit."""
-        is_heard = self.is_slept_for(planned.job_type)
-        if planned.open_seconds:
-            name = f"client {len(self.open)} at {self.loop.now}"
+    async def enqueue(self, *planned: Planned) -> list[int]:
+        """What a client does in one transaction: its trigger asks who sleeps before the commit."""
+        heard = {each.job_type for each in planned if self.is_slept_for(each.job_type)}
+        if open_seconds := max(each.open_seconds for each in planned):
+            self._begun += 1
+            name = f"client {self._begun}"
             self.open.add(name)
-            await asyncio.sleep(planned.open_seconds)
+            await asyncio.sleep(open_seconds)
             self.open.remove(name)
-        if self._insert(planned) and is_heard:
-            self.notify("ops_jobs", planned.job_type)
+        made = [job_id for each in planned if (job_id := self._insert(each))]
+        types = dict.fromkeys(self.job(job_id).job_type for job_id in made)
+        self.notify("ops_jobs", *(each for each in types if each in heard))
+        return made
 
-    def _insert(self, planned: Planned) -> bool:
-        """What it commits; False for a key that is taken."""
+    def _insert(self, planned: Planned) -> int | None:
+        """What it commits; None for a key that is taken."""
         _ = self.now
         if self.model.pending_with(planned.job_type, planned.unique_key):
-            return False
+            return None
         self._ids += 1
         self.model.jobs[self._ids] = Stored(
             self._ids,
@@ -81,7 +86,7 @@ class Table:
             planned.unique_key,
             planned.concurrency_key,
         )
-        return True
+        return self._ids
 
     def is_slept_for(self, job_type: str) -> bool:
         return any(conn.asleep[job_type] > 0 for conn in self.connections)
@@ -95,9 +100,16 @@ class Table:
             self.notify("ops_jobs_cancelled", str(job_id))
         return True
 
-    def notify(self, channel: str, payload: str) -> None:
-        for conn in self.connections:
-            conn.hear(channel, payload)
+    def end(self, job: ModelJob, status: str, **changed: object) -> None:
+        """An attempt is over, and with it the job unless it is pending again."""
+        self.model.end(job, status, **changed)
+        if self.job(job.id).status != PENDING:
+            self.ended[job.id] = self.loop.now
+            self.one_ended.set()
+
+    def notify(self, channel: str, *payloads: str) -> None:
+        for conn in self.connections if payloads else ():
+            conn.hear(channel, payloads)
 
     def _with_token(self, pairs: Iterable[tuple[int, int]]) -> list[Stored]:
         """Rows that carry these tokens and that nobody has locked, in the order of their ids."""

@@ -12,12 +12,14 @@ import pytest
 
 from dragonfly import backoff
 from dragonfly.queue.heartbeats import Beat
-from dragonfly.runtime import slots, supervisor
+from dragonfly.queue.sleepers import fall_asleep
+from dragonfly.runtime import sleepers, slots, supervisor
 from dragonfly.runtime.heartbeat import Rescuer
 from dragonfly.runtime.ledger import Ledger
 from dragonfly.runtime.loop import WorkerLoop
 from dragonfly.runtime.outcomes import Ending, Verdict, released
 from dragonfly.runtime.process import Process
+from dragonfly.runtime.sleepers import Sleepers
 from dragonfly.runtime.solitude import Solitude
 from tests.simulation.kept import KEPT
 from tests.simulation.world import play
@@ -77,6 +79,23 @@ def _charge(claim: Any) -> Any:
     return released(claim)._replace(refund=False)
 
 
+_settle = Sleepers.settle
+
+
+async def _settle_without_a_second_look(self: Sleepers, conn: Any) -> bool:
+    wakeups = self._wakeups
+    self._wakeups = {name: wakeup for name, wakeup in wakeups.items() if name in self._known}
+    try:
+        return await _settle(self, conn)
+    finally:
+        self._wakeups = wakeups
+
+
+async def _note_no_writers(conn: Any, job_types: Any) -> frozenset[str]:
+    await fall_asleep(conn, job_types)
+    return frozenset()
+
+
 async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
     if beat.lapsed:
         await self._rescue(conn, beat.at + timedelta(hours=1))
@@ -95,6 +114,9 @@ async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
         (Rescuer, "renewed", _rescue_at_once),
         (Solitude, "is_empty", property(lambda _: True)),
         (Solitude, "lets", lambda *_: True),
+        (Sleepers, "settle", _settle_without_a_second_look),
+        (Sleepers, "forget", lambda _: None),
+        (sleepers, "fall_asleep", _note_no_writers),
     ],
     ids=[
         "an absent database is counted",
@@ -107,6 +129,9 @@ async def _rescue_at_once(self: Rescuer, conn: Any, beat: Beat) -> None:
         "a rescue by whoever has just come",
         "a last chance beside what runs",
         "claims beside a last chance",
+        "a sleeper that does not look again",
+        "a lost session that still sleeps",
+        "a sleeper that forgets who was writing",
     ],
 )
 def test_a_breakage_is_noticed(

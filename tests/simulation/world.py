@@ -19,6 +19,7 @@ from tests.simulation.fate import HOUR, Event, Fate, Planned, Trouble
 from tests.simulation.handlers import Attempt, End
 from tests.simulation.incarnation import Incarnation
 from tests.simulation.loop import VirtualLoop, virtual_time
+from tests.simulation.probes import Probes
 from tests.simulation.server import Server
 
 EVENTUALLY_SECONDS = 6 * HOUR
@@ -57,7 +58,8 @@ class World:
         troubles = [self.loop.create_task(self._befall(each)) for each in self.fate.events]
         await asyncio.gather(*clients, *troubles)
         self._calm()
-        await self._eventually()
+        await self.eventually()
+        await Probes(self).run()
         self.closing = True
         for incarnation in self.living:
             incarnation.stop("SIGTERM")
@@ -85,7 +87,7 @@ class World:
         await asyncio.sleep(planned.at)
         await self.server.enqueue(planned)
 
-    async def _eventually(self) -> None:
+    async def eventually(self) -> None:
         """With nothing bad happening any more, every job comes to its end."""
         deadline = self.loop.now + EVENTUALLY_SECONDS
         while left := [job for job in self.server.all() if job.status in {"pending", "processing"}]:
@@ -93,7 +95,7 @@ class World:
                 self.complain(f"jobs that never end: {[(job.id, job.status) for job in left]}")
                 return
             await asyncio.sleep(5.0)
-            self._mend()
+            self.mend()
 
     def _calm(self) -> None:
         server = self.server
@@ -102,9 +104,9 @@ class World:
         server.refused, server.error_rate = frozenset(), 0.0
         server.model.paused.clear()
         self.unmended = list(self.living)
-        self._mend()
+        self.mend()
 
-    def _mend(self) -> None:
+    def mend(self) -> None:
         """Whoever mended a worker deploys; it may be given up late, for what began before."""
         for incarnation in [each for each in self.unmended if each.watch.given_up]:
             self.unmended.remove(incarnation)
