@@ -66,6 +66,12 @@ MUTATIONS = (
         (f"{_SLEEPERS}::test_a_busy_worker_is_rung_no_more",),
     ),
     Mutation(
+        "a worker that is known to sleep until its locks are gone", "runtime/sleepers.py",
+        "gone = [self._known.pop(name) for name in self._too_busy & self._known.keys()]",
+        "gone = (self._known.pop(name) for name in self._too_busy & self._known.keys())",
+        (f"{_SLEEPERS}::test_who_lies_down_while_another_is_told_to_be_awake",),
+    ),
+    Mutation(
         "a question that keeps its lock", "queue/migrations/0011_sleepers.sql",
         "not pg_catalog.pg_advisory_unlock(5277240125) else", "false else",
         ("tests/queue/test_sleepers.py::test_asking_leaves_no_lock_behind",),

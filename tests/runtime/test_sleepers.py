@@ -24,9 +24,9 @@ pytestmark = pytest.mark.unpooled("transaction", reason="it is about NOTIFY bein
 POLL_SECONDS = 300
 
 
-def greeter(*job_types: str) -> Worker:
+def greeter(*job_types: str, name: str = "greeter") -> Worker:
     """A worker with nothing to do but to take these."""
-    worker = Worker("greeter")
+    worker = Worker(name)
     for job_type in job_types:
 
         @worker.job(job_type)
@@ -121,3 +121,37 @@ async def test_a_new_session_sleeps_for_the_same(dsn: str, conn: asyncpg.Connect
             await until(conn, SLEPT_FOR, job_type, expected=1)
             await enqueue(conn, job_type, {})
         await seen.wait_for(JobFinished, count=2)
+
+
+async def test_who_lies_down_while_another_is_told_to_be_awake(
+    conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that were busy the second lies down while the first's locks go: it sleeps anew."""
+    monkeypatch.setattr(sleepers, "AWAKE_SECONDS", -1.0)
+    both = {name: greeter(name, name=name) for name in ("left", "right")}
+    told, morning, evening = sleepers.Sleepers({}), anyio.Event(), anyio.Event()
+    lay_down: list[str] = []
+
+    async with anyio.create_task_group() as group:
+
+        async def wake_up(session: asyncpg.Connection, types: Sequence[str]) -> None:
+            if not lay_down:
+                lay_down.extend(both.keys() - set(types))
+                group.start_soon(told.sleep, both[lay_down[0]], evening.wait())
+            await dragonfly.queue.sleepers.wake_up(session, types)
+
+        monkeypatch.setattr(sleepers, "wake_up", wake_up)
+        for worker in both.values():
+            group.start_soon(told.sleep, worker, morning.wait())
+        await told.changed.wait()
+        await told.settle(conn)
+        morning.set()
+        await anyio.wait_all_tasks_blocked()
+        for worker in both.values():
+            told.rung(worker)
+        while told.changed.is_set():
+            await told.settle(conn)
+        slept_for = [name for name in both if await conn.fetchval(SLEPT_FOR, name)]
+        evening.set()
+
+    assert lay_down == slept_for
