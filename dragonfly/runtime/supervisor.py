@@ -254,9 +254,10 @@ class Supervisor:
             self.process.ring()
             return
         for worker in self.workers:
-            if job_type in worker.handlers and worker.name in self.process.wakeups:
-                self.process.wakeups[worker.name].set()
-                self.process.sleepers.rung(worker)
+            if job_type in worker.handlers:
+                self.process.sleepers.rung(worker)  # it may have been given up meanwhile
+                if worker.name in self.process.wakeups:
+                    self.process.wakeups[worker.name].set()
 
     def _cancelled(self, job_id: int) -> None:
         for loop in self._loops.values():

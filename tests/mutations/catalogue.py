@@ -72,6 +72,12 @@ MUTATIONS = (
         (f"{_SLEEPERS}::test_who_lies_down_while_another_is_told_to_be_awake",),
     ),
     Mutation(
+        "a worker given up that is rung for ever", "runtime/supervisor.py",
+        "self.process.sleepers.rung(worker)", "worker.name in self.process.wakeups and "
+        "self.process.sleepers.rung(worker)",
+        (f"{_SLEEPERS}::test_nobody_rings_for_a_worker_that_was_given_up",),
+    ),
+    Mutation(
         "a question that keeps its lock", "queue/migrations/0011_sleepers.sql",
         "not pg_catalog.pg_advisory_unlock(5277240125) else", "false else",
         ("tests/queue/test_sleepers.py::test_asking_leaves_no_lock_behind",),

@@ -5,6 +5,7 @@ The poll is far away in all of these: a job that nobody rings for, and nobody lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import anyio
@@ -12,8 +13,8 @@ import asyncpg
 import pytest
 
 import dragonfly.queue.sleepers
-from dragonfly import Job, Worker, enqueue
-from dragonfly.events import JobFinished, JobStarted, ListenerConnected
+from dragonfly import Job, Worker, enqueue, enqueue_many
+from dragonfly.events import JobFinished, JobStarted, ListenerConnected, WorkerGivenUp
 from dragonfly.queue.store import JOBS_CHANNEL
 from dragonfly.runtime import sleepers
 from tests.queue.rows import another, listening
@@ -106,6 +107,31 @@ async def test_a_busy_worker_is_rung_no_more(
         await seen.wait_for(JobFinished, count=4)
 
     assert [] == rings
+
+
+async def test_nobody_rings_for_a_worker_that_was_given_up(
+    dsn: str, conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The locks of a worker that fell for good go at the first ring for it; the others sleep on."""
+    monkeypatch.setattr(sleepers, "AWAKE_SECONDS", math.inf)
+    falling = Worker("falling")
+
+    @falling.job("fall")
+    async def fall(job: Job[dict[str, object]]) -> None:
+        raise RuntimeError
+
+    async with running(
+        dsn, falling, greeter("greet"), poll_seconds=POLL_SECONDS, worker_restarts=0
+    ) as (_, seen):
+        for job_type in ("fall", "greet"):
+            await until(conn, SLEPT_FOR, job_type, expected=1)
+        await enqueue_many(conn, "fall", [{}] * 20)
+        await seen.wait_for(WorkerGivenUp)
+        monkeypatch.setattr(sleepers, "AWAKE_SECONDS", 0.0)
+        await enqueue(conn, "fall", {})
+        await until(conn, SLEPT_FOR, "fall", expected=0)
+        await enqueue(conn, "greet", {})
+        await seen.wait_for(JobFinished, lambda event: event.job_type == "greet")
 
 
 async def test_a_new_session_sleeps_for_the_same(dsn: str, conn: asyncpg.Connection) -> None:

@@ -1,16 +1,81 @@
-"""Seeds that found something, each with what it found; the suite plays all of them.
+"""Seeds that found something, each with the mended line taken away again; the suite plays all.
 
-A seed is a life only together with the draws of ``fate.py``: whoever changes these looks for seeds
-that still find what stands here, by taking the mended line away again.
+A seed is a life only together with the draws of ``fate.py`` and with every statement that the
+product says: a change of either may leave it blind. So each is also played unmended, and must find
+it still; else look for a seed that does.
 """
 
 from __future__ import annotations
 
-KEPT: dict[int, str] = {
-    311: "a claim that travelled while a circuit opened brought jobs of its type, and they started",
-    172: "the same with a circuit that opens among the first jobs",
-    21: "a job that needed no database made the pauses of an absent one start again at a second",
-    240: "the same, in a database that is away again and again",
-    2802: "a process that died while it stopped was buried alive: its end never came",
-    2330: "a worker that was given up late, for what had begun before all was well, stayed away",
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+from unittest import mock
+from weakref import WeakSet
+
+from dragonfly.runtime.health import Health
+from dragonfly.runtime.loop import WorkerLoop
+from tests.simulation.incarnation import Incarnation
+from tests.simulation.world import World
+
+_succeeded, _mend = Health.succeeded, World.mend
+_mended: WeakSet[World] = WeakSet()
+
+
+def _leave_the_shut(_self: WorkerLoop, _claims: Any) -> None:
+    """It gives nothing back."""
+
+
+def _succeed_while_away(self: Health, job_type: str) -> None:
+    since, self._away_since = self._away_since, None
+    try:
+        _succeeded(self, job_type)
+    finally:
+        self._away_since = since
+
+
+def _leave_again(self: Incarnation, code: int) -> None:
+    self._finish(code)
+    self._vanish()
+
+
+def _mend_once(self: World) -> None:
+    if self not in _mended:
+        _mended.add(self)
+        _mend(self)
+
+
+class Flaw(Enum):
+    """What was wrong once, of the product or of the simulation: place, name, and how it was."""
+
+    SHUT = (WorkerLoop, "_give_back_the_shut", _leave_the_shut)
+    AWAY = (Health, "succeeded", _succeed_while_away)
+    BURIED = (Incarnation, "_leave", _leave_again)
+    LATE = (World, "mend", _mend_once)
+
+
+@contextmanager
+def unmended(flaw: Flaw) -> Iterator[None]:
+    """Let it be as it was while the block runs."""
+    place, name, instead = flaw.value
+    with mock.patch.object(place, name, instead):
+        yield
+
+
+KEPT: dict[int, tuple[Flaw, str]] = {
+    311: (
+        Flaw.SHUT,
+        "a claim that travelled while a circuit opened brought jobs of its type, and they started",
+    ),
+    172: (Flaw.SHUT, "the same with a circuit that opens among the first jobs"),
+    21: (
+        Flaw.AWAY,
+        "a job that needed no database made the pauses of an absent one start again at a second",
+    ),
+    240: (Flaw.AWAY, "the same, in a database that is away again and again"),
+    2330: (
+        Flaw.LATE,
+        "a worker that was given up late, for what had begun before all was well, stayed away",
+    ),
 }
