@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import asyncpg
 
 Argument = int | str | None
-COMMIT = "COMMIT"
 
 
 class Proof(NamedTuple):
@@ -55,10 +54,10 @@ class ClosingConnection(asyncpg.Connection):
         What either of the two raised is raised, and nothing is committed then; of a lost connection
         nobody knows.
         """
-        name = self._names.get(statement) or await self._name(statement)
+        name = self._names.get(statement) or await self.prepared(statement)
         given = f"({words})" if words else ""
         try:
-            await self.execute(f"EXECUTE {name}{given};{COMMIT}")
+            await self.execute(f"EXECUTE {name}{given};COMMIT")
         except asyncpg.InvalidSQLStatementNameError:
             self._names.clear()  # a handler's DEALLOCATE ALL: the next transaction prepares anew
             raise
@@ -66,7 +65,10 @@ class ClosingConnection(asyncpg.Connection):
             if not self.is_closed() and not self.is_in_transaction():
                 self._top_xact = None  # as asyncpg's own commit() leaves it
 
-    async def _name(self, statement: str) -> str:
+    async def prepared(self, statement: str) -> str:
+        """The name by which this session knows the statement; it is prepared at its first use."""
+        if known := self._names.get(statement):
+            return known
         # nobody's else: a pooler may hand on a session with what was prepared there
         name = f"dragonfly_{secrets.token_hex(4)}"
         await self.execute(f"PREPARE {name} AS {statement}")

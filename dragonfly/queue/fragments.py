@@ -36,8 +36,7 @@ MARK = """relaxed AS MATERIALIZED (
 # With this text, which is no number, the proof of a transaction fails where no row is ours: nothing
 # else in plain SQL raises by a condition. Without a look at a row it would fail when it is planned.
 LOST = "dragonfly: the job belongs to another holder"
-MINE_OR_LOST = f"""SELECT CASE WHEN EXISTS (SELECT FROM mine) THEN '1'
-            ELSE '{LOST}' END::integer"""  # noqa: S608 - made of a constant
+MINE_OR_LOST = f"CASE WHEN EXISTS (SELECT FROM mine) THEN '1' ELSE '{LOST}' END::integer"
 
 CLAIMED = """id, job_type, payload, attempts AS attempt, max_attempts, crashes, lock_token,
        correlation_id, checkpoint"""

@@ -117,7 +117,7 @@ WITH mine AS (
     RETURNING CASE WHEN concurrency_key IS NOT NULL
                    THEN pg_notify('ops_jobs', job_type)::text END AS rung
 )
-{MINE_OR_LOST}
+SELECT {MINE_OR_LOST}
 """  # noqa: S608 - made of a constant
 
 # Proves at the end of a transaction that the job is still ours, and holds it to the commit.
@@ -135,7 +135,7 @@ WITH mine AS (
       FROM mine
      WHERE j.id = mine.id AND mine.locked_until < clock_timestamp() + mine.lease / 2
 )
-{MINE_OR_LOST}
+SELECT {MINE_OR_LOST}
 """  # noqa: S608
 
 # $1 ids, $2 tokens, $3 lease seconds. A row that somebody else has locked is renewed next time.

@@ -16,7 +16,6 @@ from typing import Any
 
 from dragonfly.cli.main import main
 from dragonfly.ops.drill.worker import Notes
-from dragonfly.postgres import closing
 from dragonfly.postgres.closing import ClosingConnection
 from dragonfly.queue import heartbeats, store
 from dragonfly.queue.store import Claimed, ClaimedSuspect
@@ -35,14 +34,17 @@ class Death:
 
     def passed(self) -> None:
         """The point is reached."""
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.comes():
+            self.strike()
 
-    @property
-    def is_next(self) -> bool:
-        """The next passage is the last."""
-        return self._left == 1
+    def comes(self) -> bool:
+        """The point is near; whether this passage is the last."""
+        self._left -= 1
+        return self._left == 0
+
+    def strike(self) -> None:
+        """Die at once."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
     def before(self, owner: Any, name: str, when: Callable[..., bool] = lambda *_: True) -> None:
         """The point lies before a call whose arguments fit."""
@@ -91,10 +93,11 @@ def _inside_finish(death: Death) -> None:
     real = ClosingConnection.commit_after
 
     async def wrapped(conn: ClosingConnection, statement: str, words: str) -> None:
-        if death.is_next:
-            closing.COMMIT = "SELECT"  # the message ends before its commit
-        await real(conn, statement, words)
-        death.passed()
+        if not death.comes():
+            return await real(conn, statement, words)
+        # the same message without its commit
+        await conn.execute(f"EXECUTE {await conn.prepared(statement)}({words})")
+        return death.strike()
 
     setattr(ClosingConnection, "commit_after", wrapped)  # noqa: B010 - as the others are laid
 

@@ -222,7 +222,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a commit in front of its proof", _CLOSING,
-        'f"EXECUTE {name}{given};{COMMIT}"', 'f"{COMMIT};EXECUTE {name}{given}"',
+        'f"EXECUTE {name}{given};COMMIT"', 'f"COMMIT;EXECUTE {name}{given}"',
         (f"{_CLOSING_TESTS}::test_a_proof_that_fails_commits_nothing",),
     ),
     Mutation(
