@@ -10,9 +10,9 @@ import anyio
 import asyncpg
 
 from dragonfly.errors import JobMisuse
+from dragonfly.postgres.bounds import answering
 from dragonfly.postgres.failures import TROUBLE
 from dragonfly.postgres.sessions import PROOF_SECONDS
-from dragonfly.postgres.transactions import answering
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Pool

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import anyio
 import asyncpg
 
+from dragonfly.postgres.bounds import answering, scope_class, watch_of_loop
 from dragonfly.postgres.database import close
 from dragonfly.postgres.failures import TROUBLE, is_connection_lost
 from dragonfly.postgres.sessions import PROOF_SECONDS, Sessions
-from dragonfly.postgres.transactions import answering
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -43,19 +43,23 @@ class Line:
         self._sessions = sessions
         self._proved = 0  # the generation of the sessions then
         self._lock = asyncio.Lock()
-        self._in_use = False
         self._conn: Connection | None = None
-        if sessions is not None:
-            sessions.watch(self._asking)
 
-    def use(self, *, shield: bool = False, unless: asyncio.Event | None = None) -> Use:
+    def use(
+        self,
+        *,
+        shield: bool = False,
+        unless: asyncio.Event | None = None,
+        scope: anyio.CancelScope | None = None,
+    ) -> Use:
         """The connection, for the few statements of one ``async with``.
 
         With ``shield`` nothing but the bound cuts them off once they have begun; they do not begin,
         and TooLate is raised, if ``unless`` is set when their turn comes.
-        Raises TimeoutError after the bound.
+        Raises TimeoutError after the bound. A ``scope`` that the caller is in already is cheaper
+        than one of the use's own; after a TimeoutError it is cancelled, and has to be left.
         """
-        return Use(self, unless, shield=shield)
+        return Use(self, unless, scope, shield=shield)
 
     async def begin(self, unless: asyncio.Event | None) -> None:
         """Wait until nobody else uses it; TooLate if ``unless`` is set then."""
@@ -65,27 +69,7 @@ class Line:
             raise TooLate
 
     async def open(self) -> Connection:
-        """The connection, sound as far as anybody knows; the use has begun."""
-        conn = await self._ready()
-        self._in_use = True
-        return conn
-
-    def end(self, error: BaseException | None, *, timed_out: bool) -> None:
-        """The use is over, and how it went; what is in doubt is dropped."""
-        self._in_use = False
-        if timed_out or (
-            error is not None and (not isinstance(error, Exception) or is_connection_lost(error))
-        ):
-            self._drop()
-        if timed_out and self._sessions is not None:
-            self._sessions.doubt()
-        self._lock.release()
-
-    def _asking(self) -> Connection | None:
-        """Whoever uses it does nothing but wait for its answers."""
-        return self._conn if self._in_use else None
-
-    async def _ready(self) -> Connection:
+        """The connection, sound as far as anybody knows."""
         generation = self._sessions.generation if self._sessions is not None else 0
         if self._conn is not None and self._proved != generation:
             with suppress(*TROUBLE), answering(self._conn, PROOF_SECONDS):
@@ -94,6 +78,16 @@ class Line:
             self._conn = await self._open()
         self._proved = generation
         return self._conn
+
+    def end(self, error: BaseException | None, *, timed_out: bool) -> None:
+        """The use is over, and how it went; what is in doubt is dropped."""
+        if timed_out or (
+            error is not None and (not isinstance(error, Exception) or is_connection_lost(error))
+        ):
+            self._drop()
+        if timed_out and self._sessions is not None:
+            self._sessions.doubt()
+        self._lock.release()
 
     def _drop(self) -> None:
         conn, self._conn = self._conn, None
@@ -110,23 +104,41 @@ class Line:
 class Use:
     """One use of a line; no generator, and asyncio's own lock: a lone job waits for it."""
 
-    __slots__ = ("_bound", "_line", "_shield", "_unless")
+    __slots__ = ("_given", "_line", "_scope", "_shield", "_unless", "_watch", "conn", "due")
 
-    def __init__(self, line: Line, unless: asyncio.Event | None, *, shield: bool) -> None:
+    def __init__(
+        self,
+        line: Line,
+        unless: asyncio.Event | None,
+        scope: anyio.CancelScope | None,
+        *,
+        shield: bool,
+    ) -> None:
         self._line = line
         self._unless = unless
+        self._given = scope
         self._shield = shield
+        self.conn: Connection | None = None
 
     async def __aenter__(self) -> Connection:
         await self._line.begin(self._unless)
-        deadline = asyncio.get_running_loop().time() + self._line.timeout
-        self._bound = anyio.CancelScope(deadline=deadline, shield=self._shield)
-        self._bound.__enter__()
+        self._scope = scope = self._given or scope_class()()
+        if self._given is None:
+            scope.__enter__()
+        scope.shield = self._shield
+        self._watch = watch = watch_of_loop()
+        self.due = watch.loop.time() + self._line.timeout
+        watch.add(self)
         try:
-            return await self._line.open()
+            self.conn = conn = await self._line.open()
         except BaseException as error:
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
+        return conn
+
+    def give_up(self) -> None:
+        """Cut off what it waits for."""
+        self._scope.cancel()
 
     async def __aexit__(
         self,
@@ -134,8 +146,14 @@ class Use:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bound.__exit__(kind, error, trace)
-        timed_out = self._bound.cancelled_caught
+        self._watch.waiting.discard(self)
+        scope = self._scope
+        if self._given is None:
+            scope.__exit__(kind, error, trace)
+            timed_out = scope.cancelled_caught
+        else:
+            timed_out = scope.cancel_called and isinstance(error, asyncio.CancelledError)
+            scope.shield = False
         self._line.end(error, timed_out=timed_out)
         if timed_out:
             raise TimeoutError from error

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from dragonfly.postgres.bounds import doubters, unanswered
 from dragonfly.postgres.database import Database
-from dragonfly.postgres.transactions import doubters, unanswered
 
 if TYPE_CHECKING:
     from asyncpg import Connection
@@ -82,7 +82,6 @@ class Sessions:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[int, Session] = {}  # by the pid that the client was told
-        self._askers: list[Callable[[], Connection | None]] = []
         self.generation = 0
         self.doubted = asyncio.Event()
         self.suspected = asyncio.Event()
@@ -99,10 +98,6 @@ class Sessions:
             self._known[conn.get_server_pid()] = Session(conn, pid, time.monotonic())
         return conn
 
-    def watch(self, asker: Callable[[], Connection | None]) -> None:
-        """Ask it for the connection whose answer it waits for."""
-        self._askers.append(asker)
-
     @property
     def open(self) -> set[Session]:
         return {session for session in self._known.values() if not session.conn.is_closed()}
@@ -115,10 +110,8 @@ class Sessions:
     @property
     def waiting(self) -> set[Session]:
         """Those that have not answered to what they were asked."""
-        conns: list[Connection] = [conn for ask in self._askers if (conn := ask()) is not None]
-        conns += unanswered()
         asked: set[int] = set()
-        for conn in conns:
+        for conn in unanswered():
             with suppress(asyncpg.InterfaceError):  # its loan is over
                 asked.add(conn.get_server_pid())
         return {

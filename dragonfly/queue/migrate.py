@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from dragonfly import __version__
 from dragonfly.errors import ConfigurationError
+from dragonfly.postgres.bounds import answering
 from dragonfly.postgres.database import PROBING_SECONDS
-from dragonfly.postgres.transactions import answering, transaction
+from dragonfly.postgres.transactions import transaction
 
 if TYPE_CHECKING:
     from asyncpg import Connection

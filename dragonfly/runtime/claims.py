@@ -45,6 +45,8 @@ class Claims:
         self._keyed_wait = False
         self._keyed_seen_at: float | None = None  # None: idle, and nothing says that there are any
         self._behind_key = ""
+        # which whoever claims is in: one for each claim would be dear for a lone job (benchmark W4)
+        self.scope: anyio.CancelScope | None = None
 
     async def take(self, job_types: Sequence[str], limit: int, *, head: bool) -> Claimed | None:
         """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come.
@@ -53,29 +55,26 @@ class Claims:
         or that got all it asked for the last time. Only an answer without jobs tells of the rest.
         None while the process is kept for a job that runs alone, or once it is to claim no more.
         """
+        process = self._process
         try:
-            return await self._take_in_turn(job_types, limit, head=head)
+            # cut off in flight, it might leave rows locked that nobody knows of
+            async with process.claims.use(
+                shield=True, unless=process.stop.claiming, scope=self.scope
+            ) as conn:
+                # here, because the line may have been waited for; and whoever had it before has
+                # counted its jobs as held by now: nothing is awaited between an answer and that
+                if not process.solitude.lets(self._worker):
+                    return None
+                await self._return_doubtful(conn)
+                try:
+                    claimed = await self._take(conn, job_types, limit, head=head)
+                except BaseException:
+                    self._forget(process.doubtful)
+                    raise
+                process.doubtful.clear()
+                return claimed
         except TooLate:
             return None
-
-    async def _take_in_turn(
-        self, job_types: Sequence[str], limit: int, *, head: bool
-    ) -> Claimed | None:
-        process = self._process
-        # cut off in flight, it might leave rows locked that nobody knows of
-        async with process.claims.use(shield=True, unless=process.stop.claiming) as conn:
-            # here, because the line may have been waited for; and whoever had it before has counted
-            # its jobs as held by now, since nothing is awaited between a claim's answer and that
-            if not self._process.solitude.lets(self._worker):
-                return None
-            await self._return_doubtful(conn)
-            try:
-                claimed = await self._take(conn, job_types, limit, head=head)
-            except BaseException:
-                self._forget(self._process.doubtful)
-                raise
-            self._process.doubtful.clear()
-        return claimed
 
     async def _take(
         self, conn: Connection, job_types: Sequence[str], limit: int, *, head: bool

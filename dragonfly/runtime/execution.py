@@ -18,8 +18,9 @@ import asyncpg
 
 from dragonfly.errors import JobLost, JobMisuse
 from dragonfly.job import Claim, Job
+from dragonfly.postgres.bounds import answering
 from dragonfly.postgres.closing import Proof
-from dragonfly.postgres.transactions import COMMIT_SECONDS, answering, transaction
+from dragonfly.postgres.transactions import COMMIT_SECONDS, transaction
 from dragonfly.queue import store
 from dragonfly.redaction import storable, without_credentials
 from dragonfly.runtime.process import JOB_SESSION, STATEMENT_SECONDS, Process

@@ -31,6 +31,7 @@ class Ledger:
         self._process = process
         self._worker = worker
         self._acks = acks
+        self._tells_claims = process.events.wanted(JobsClaimed)
         self._tells_finishes = process.events.wanted(JobFinished)
         self._arrivals: deque[tuple[int, float]] = deque()  # tokens of claims, and when they came
         self._ended: dict[int, tuple[Ending, float]] = {}
@@ -44,10 +45,11 @@ class Ledger:
         for token in dict.fromkeys([claim.lock_token for claim in claims]):
             self._arrivals.append((token, now))
         self.held.update([(claim.id, claim) for claim in claims])
-        for job_id in self._ended.keys() & {claim.id for claim in claims}:
-            del self._ended[job_id]  # of an earlier claim whose lock ran out
+        if self._ended:
+            for job_id in self._ended.keys() & {claim.id for claim in claims}:
+                del self._ended[job_id]  # of an earlier claim whose lock ran out
         self.waiting.extend(claims)
-        if self._process.events.wanted(JobsClaimed):
+        if self._tells_claims:
             ids = tuple(claim.id for claim in claims)
             self._process.events.emit(JobsClaimed(self._worker, ids))
 

@@ -27,8 +27,8 @@ from dragonfly.runtime.ledger import Ledger
 from dragonfly.runtime.outcomes import Ending, Verdict, failed
 from dragonfly.runtime.pace import Pace
 from dragonfly.runtime.process import Mode, Process
-from dragonfly.runtime.slots import Deadlines, Interruption, Slot
-from dragonfly.runtime.waiting import first_of
+from dragonfly.runtime.slots import Deadlines, Interruption, Rest, Slot
+from dragonfly.runtime.waiting import first_of, rung_within
 from dragonfly.worker import Worker
 
 ACK_BACKLOG_MOST = 8000
@@ -66,9 +66,8 @@ class WorkerLoop:
         self._pace = Pace(worker.concurrency)
         self._slots: list[Slot] = []
         self._deadlines = Deadlines()
-        self._arrived = asyncio.Event()
+        self._rest = Rest()
         self._idle = asyncio.Event()
-        self._idle_slots = 0
         self._share = max(1, JOBS_A_TURN // worker.concurrency)
         self._left_of_share = self._share
         self._low_water = 0
@@ -105,8 +104,8 @@ class WorkerLoop:
                     group.start_soon(slot.run)
                 self.health.started = True
                 self._notify()
-                await self._claim_until_stopped()
-                await self._wind_down()
+                # its own task, or each answer would go through the supervisor's (benchmark W4)
+                group.start_soon(self._claim_and_wind_down)
         if self._crash is not None:
             raise self._crash
 
@@ -131,6 +130,12 @@ class WorkerLoop:
 
     # --- claiming -------------------------------------------------------------------------------
 
+    async def _claim_and_wind_down(self) -> None:
+        while not self._is_ending():
+            with anyio.CancelScope() as self._claims.scope:  # a claim without an answer cancels it
+                await self._claim_until_stopped()
+        await self._wind_down()
+
     async def _claim_until_stopped(self) -> None:
         while not self._is_ending():
             self.wakeup.clear()  # before the look, or a ring during it would be lost
@@ -146,8 +151,7 @@ class WorkerLoop:
         return self.process.stop.claiming.is_set() or self._crash is not None or self._once_done
 
     async def _wait(self, seconds: float | None) -> None:
-        with anyio.move_on_after(seconds):
-            await self.wakeup.wait()
+        if await rung_within(self.wakeup, seconds):
             self._at_the_head = True
 
     def _want(self) -> int:
@@ -155,14 +159,15 @@ class WorkerLoop:
         if not self.process.solitude.lets(self.worker.name):
             return 0
         if self.process.mode is Mode.ONCE:
-            return min(1, self._idle_slots)
+            return min(1, len(self._rest))
         if self._acks.backlog > ACK_BACKLOG_MOST or not self.health.may_claim:
             self.process.solitude.forgo(self.worker.name)
             return 0
         ahead = self._pace.ahead
         self._low_water = ahead // 2
-        room = self._idle_slots + ahead - len(self.ledger.waiting)
-        return room if room > 0 and (self._idle_slots or 2 * room >= ahead) else 0
+        idle = len(self._rest)
+        room = idle + ahead - len(self.ledger.waiting)
+        return room if room > 0 and (idle or 2 * room >= ahead) else 0
 
     async def _look(self, want: int) -> None:
         began = self.process.settled
@@ -179,7 +184,11 @@ class WorkerLoop:
         elif self.process.mode is Mode.DRAIN and self._is_drained(began):
             return
         await self.process.lender.give_back()  # an idle process needs no connection at hand
-        await self.process.sleepers.sleep(self.worker, self._wait(self._sleep_seconds(claimed)))
+        self.process.sleepers.lie_down(self.worker)
+        try:
+            await self._wait(self._sleep_seconds(claimed))
+        finally:
+            self.process.sleepers.get_up(self.worker)
 
     def _sleep_seconds(self, claimed: Claimed) -> float:
         waits = [self.process.settings.poll_seconds]
@@ -242,13 +251,14 @@ class WorkerLoop:
         held = self.ledger.held
         if again := [held[claim.id] for claim in claims if claim.id in held]:
             self.lose(again)  # the lock ran out meanwhile: the new one counts
-        self._idle.clear()
         self.process.quiet.pop(self.worker.name, None)  # a drain waits for these again
         self.ledger.accept(claims)
         self._pace.took(claims)
         if self._is_ending() or self.health.pause_left():
             self.ledger.give_back()
-        self._arrived.set()
+        if self.ledger.waiting:
+            self._idle.clear()
+            self._rest.rouse(len(self.ledger.waiting))
 
     def _give_back_the_shut(self, claims: list[Claim]) -> None:
         """A circuit may have opened while the claim travelled: its type is not to be started."""
@@ -279,21 +289,12 @@ class WorkerLoop:
         while not self.ledger.waiting:
             if self._closed:
                 return False
-            await self._until_work()
+            if len(self._rest) + 1 == len(self._slots):
+                self._idle.set()
+                self.process.solitude.idled()
+            self.wakeup.set()
+            await self._rest.until_roused()
         return True
-
-    async def _until_work(self) -> None:
-        self._arrived.clear()
-        self._idle_slots += 1
-        if self._idle_slots == len(self._slots) and not self.ledger.waiting:
-            self._idle.set()
-            self.process.solitude.idled()
-        self.wakeup.set()
-        try:
-            await self._arrived.wait()
-        finally:
-            self._idle_slots -= 1
-            self._idle.clear()
 
     def completed(self, claim: Claim, seconds: float) -> None:
         """A handler succeeded, and there is only that to write."""
@@ -386,7 +387,7 @@ class WorkerLoop:
         self._abandon()
         self._closed = True
         self.wound_down.set()
-        self._arrived.set()
+        self._rest.rouse(len(self._rest))
         await self._claims.close()
 
     def _abandon(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dragonfly.queue.sleepers import fall_asleep, wake_up, writers
@@ -36,17 +36,17 @@ class Sleepers:
         self._unsure: set[str] = set()  # who fell asleep while they were open
         self.changed = asyncio.Event()
 
-    async def sleep(self, worker: Worker, until_woken: Awaitable[None]) -> None:
-        """Be rung for jobs of the worker's types while that lasts."""
+    def lie_down(self, worker: Worker) -> None:
+        """Be rung for jobs of the worker's types, until it gets up."""
         self._asleep[worker.name] = tuple(worker.handlers)
         self._too_busy.discard(worker.name)
         if worker.name not in self._known:
             self.changed.set()
-        try:
-            await until_woken
-        finally:
-            del self._asleep[worker.name]
-            self._woke_at[worker.name] = time.monotonic()
+
+    def get_up(self, worker: Worker) -> None:
+        """Look by itself from now on."""
+        del self._asleep[worker.name]
+        self._woke_at[worker.name] = time.monotonic()
 
     def rung(self, worker: Worker) -> None:
         """Somebody rang for it: in vain, if it has been busy for long."""

@@ -154,6 +154,34 @@ class Slot:
         return Ending(released(claim), Verdict.NEUTRAL, "released")
 
 
+class Rest:
+    """The idle slots of a worker; who came last is roused first, for its code is warm.
+
+    One event for all would wake each of them for a lone job (benchmark W4).
+    """
+
+    def __init__(self) -> None:
+        self._roused: list[asyncio.Event] = []
+
+    def __len__(self) -> int:
+        return len(self._roused)
+
+    async def until_roused(self) -> None:
+        """Be idle."""
+        roused = asyncio.Event()
+        self._roused.append(roused)
+        try:
+            await roused.wait()
+        finally:
+            if not roused.is_set():  # cancelled, by what came too late for its last job
+                self._roused.remove(roused)
+
+    def rouse(self, most: int) -> None:
+        """Let up to so many look for work."""
+        for _ in range(min(most, len(self._roused))):
+            self._roused.pop().set()
+
+
 class Deadlines:
     """One timer for all slots of a worker: it looks for handlers that ran too long."""
 

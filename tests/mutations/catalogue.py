@@ -128,12 +128,12 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim that waited while a last chance was taken", "runtime/claims.py",
-        "if not self._process.solitude.lets(self._worker):", "if False:",
+        "if not process.solitude.lets(self._worker):", "if False:",
         ("tests/runtime/test_solitude.py::test_a_claim_takes_nothing_else_with_it",),
     ),
     Mutation(
         "a lost claim that only its worker gives back", "runtime/claims.py",
-        "            await self._return_doubtful(conn)\n            try", "            try",
+        "await self._return_doubtful(conn)\n                try", "try",
         ("tests/runtime/test_solitude.py::test_a_lost_answer_is_undone_before_anything_is_claimed",),
     ),
     Mutation(
@@ -250,7 +250,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a commit that can be cut off", "postgres/transactions.py",
-        "_scope_class()(shield=True)", "_scope_class()()",
+        "scope_class()(shield=True)", "scope_class()()",
         ("tests/runtime/test_shields.py::test_a_commit_under_way_is_not_cut_off",),
     ),
     Mutation(
@@ -261,12 +261,40 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim that can be cut off", "runtime/claims.py",
-        "process.claims.use(shield=True, unless", "process.claims.use(unless",
+        "shield=True, unless=process", "unless=process",
         ("tests/runtime/test_shields.py::test_a_claim_under_way_is_not_cut_off",),
     ),
     Mutation(
+        "a scope that stays shielded after a use", "postgres/line.py",
+        "scope.shield = False", "pass",
+        ("tests/postgres/test_line.py::test_a_scope_serves_many_uses",),
+    ),
+    Mutation(
+        "a bound that outlasts its use", "postgres/line.py",
+        "self._watch.waiting.discard(self)", "pass",
+        ("tests/postgres/test_line.py::test_a_scope_serves_many_uses",),
+    ),
+    Mutation(
+        "a worker that ends with a claim that has no answer", "runtime/loop.py",
+        "while not self._is_ending():\n            with", "if True:\n            with",
+        ("tests/chaos/test_network.py::test_a_silent_connection_is_replaced",),
+    ),
+    Mutation(
+        "a use that never gives up", "postgres/line.py", "self._scope.cancel()", "pass",
+        ("tests/postgres/test_line.py::test_a_use_without_an_answer_ends",),
+    ),
+    Mutation(
+        "a slot that is called after it was cancelled", "runtime/slots.py",
+        "self._roused.remove(roused)", "pass",
+        ("tests/runtime/test_waiting.py::test_nobody_is_roused_who_was_cancelled",),
+    ),
+    Mutation(
+        "a time that rings after the wait", "runtime/waiting.py", "timer.cancel()", "pass",
+        ("tests/runtime/test_waiting.py::test_a_ring_in_time",),
+    ),
+    Mutation(
         "a claim that is begun after the stop", "runtime/claims.py",
-        "use(shield=True, unless=process.stop.claiming)", "use(shield=True)",
+        "shield=True, unless=process.stop.claiming, scope", "shield=True, scope",
         (f"{_STOPS}::test_no_worker_begins_a_claim_once_it_is_to_stop",),
     ),
     Mutation(
@@ -368,9 +396,8 @@ MUTATIONS = (
     ),
     Mutation(
         "a ring that is lost during the look", "runtime/loop.py",
-        "        with anyio.move_on_after(seconds):\n            await self.wakeup.wait()",
-        "        self.wakeup.clear()\n"
-        "        with anyio.move_on_after(seconds):\n            await self.wakeup.wait()",
+        "        if await rung_within(self.wakeup, seconds)",
+        "        self.wakeup.clear()\n        if await rung_within(self.wakeup, seconds)",
         ("tests/runtime/test_claiming.py::test_a_ring_during_the_look_is_not_lost",),
     ),
     Mutation(

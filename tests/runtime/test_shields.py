@@ -109,7 +109,10 @@ async def claims(dsn: str) -> AsyncIterator[Claims]:
         yield Claims(process, Worker("greeter"), ME)
 
 
-async def test_a_claim_under_way_is_not_cut_off(dsn: str, gated: asyncpg.Connection) -> None:
+@pytest.mark.parametrize("within", [False, True])
+async def test_a_claim_under_way_is_not_cut_off(
+    dsn: str, gated: asyncpg.Connection, within: bool
+) -> None:
     """A worker that is cancelled while it claims learns what it claimed, and can give it back."""
     job_id = await put(gated)
     await gated.execute(GATE_OF_JOBS)
@@ -117,7 +120,9 @@ async def test_a_claim_under_way_is_not_cut_off(dsn: str, gated: asyncpg.Connect
     async with claims(dsn) as ours:
 
         async def take() -> None:
-            got.append(await ours.take(["greet"], 1, head=True))
+            with anyio.CancelScope() as scope:
+                ours.scope = scope if within else None
+                got.append(await ours.take(["greet"], 1, head=True))
 
         await cut_off(gated, take)
 

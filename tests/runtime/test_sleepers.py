@@ -155,29 +155,24 @@ async def test_who_lies_down_while_another_is_told_to_be_awake(
     """Of two that were busy the second lies down while the first's locks go: it sleeps anew."""
     monkeypatch.setattr(sleepers, "AWAKE_SECONDS", -1.0)
     both = {name: greeter(name, name=name) for name in ("left", "right")}
-    told, morning, evening = sleepers.Sleepers({}), anyio.Event(), anyio.Event()
+    told = sleepers.Sleepers({})
     lay_down: list[str] = []
 
-    async with anyio.create_task_group() as group:
+    async def wake_up(session: asyncpg.Connection, types: Sequence[str]) -> None:
+        if not lay_down:
+            lay_down.extend(both.keys() - set(types))
+            told.lie_down(both[lay_down[0]])
+        await dragonfly.queue.sleepers.wake_up(session, types)
 
-        async def wake_up(session: asyncpg.Connection, types: Sequence[str]) -> None:
-            if not lay_down:
-                lay_down.extend(both.keys() - set(types))
-                group.start_soon(told.sleep, both[lay_down[0]], evening.wait())
-            await dragonfly.queue.sleepers.wake_up(session, types)
-
-        monkeypatch.setattr(sleepers, "wake_up", wake_up)
-        for worker in both.values():
-            group.start_soon(told.sleep, worker, morning.wait())
-        await told.changed.wait()
+    monkeypatch.setattr(sleepers, "wake_up", wake_up)
+    for worker in both.values():
+        told.lie_down(worker)
+    await told.settle(conn)
+    for worker in both.values():
+        told.get_up(worker)
+        told.rung(worker)
+    while told.changed.is_set():
         await told.settle(conn)
-        morning.set()
-        await anyio.wait_all_tasks_blocked()
-        for worker in both.values():
-            told.rung(worker)
-        while told.changed.is_set():
-            await told.settle(conn)
-        slept_for = [name for name in both if await conn.fetchval(SLEPT_FOR, name)]
-        evening.set()
+    slept_for = [name for name in both if await conn.fetchval(SLEPT_FOR, name)]
 
     assert lay_down == slept_for

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 KEPT: dict[int, str] = {
     3: "a probe whose statement was refused was followed by a claim in the pause it had begun",
-    68: "the same when it met a lost connection",
-    14104: "a worker that was started again while no end could be written showed that all was well",
-    12248: "and it claimed jobs whose end could not be written",
+    62: "the same when it met a lost connection",
+    11534: "a worker that was started again while no end could be written showed that all was well",
+    18140: "and it claimed jobs whose end could not be written",
 }

@@ -262,7 +262,7 @@ BREAKAGES: dict[str, tuple[Any, str, Any]] = {
     "a drain that forgets what is held": (WorkerLoop, "_is_drained", _drained_at_once),
     "a drain that asks one worker": (Process, "stop_if_drained", _drained_as_one_is),
     "a drain that never ends": (Process, "stop_if_drained", _never_drained),
-    "more than one job for once": (WorkerLoop, "_want", lambda self: self._idle_slots),
+    "more than one job for once": (WorkerLoop, "_want", lambda self: len(self._rest)),
     "claims after a stop": (WorkerLoop, "_is_ending", _go_on_after_a_stop),
     "a second signal is not heard": (Stop, "request", _hear_one_signal),
     "a stop without its grace": (WorkerLoop, "_wind_down", _without_grace),

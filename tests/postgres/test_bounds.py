@@ -8,7 +8,7 @@ import anyio
 import asyncpg
 import pytest
 
-from dragonfly.postgres.transactions import answering, unanswered
+from dragonfly.postgres.bounds import answering, unanswered
 from tests.support import until
 
 WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 5 AND NOT granted"
