@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
+from dragonfly.postgres.bounds import Watch
 from dragonfly.runtime.health import Health
 from dragonfly.runtime.logins import Logins
 
@@ -127,6 +128,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 def _task_of(handle: asyncio.Handle) -> NumberedTask | None:
     task = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]
     return task if isinstance(task, NumberedTask) else None
+
+
+class EachProcess:
+    """Keeps the watch over answers of each process: elsewhere each has a loop of its own."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, Watch] = {}
+
+    @property
+    def watch(self) -> Watch | None:
+        return self._watches.get(OWNER.get())
+
+    @watch.setter
+    def watch(self, watch: Watch) -> None:
+        self._watches[OWNER.get()] = watch
 
 
 @contextmanager

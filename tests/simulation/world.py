@@ -12,13 +12,14 @@ from unittest import mock
 
 import asyncpg
 
+from dragonfly.postgres import bounds
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.stalls import StallGuard
 from tests.simulation.connections import Network
 from tests.simulation.fate import HOUR, Event, Fate, Planned, Trouble
 from tests.simulation.handlers import Attempt, End
 from tests.simulation.incarnation import Incarnation
-from tests.simulation.loop import VirtualLoop, virtual_time
+from tests.simulation.loop import EachProcess, VirtualLoop, virtual_time
 from tests.simulation.probes import Probes
 from tests.simulation.server import Server
 
@@ -291,6 +292,7 @@ def standing_in(stack: ExitStack, world: World) -> None:
         (asyncpg, "create_pool", world.network.create_pool),
         (secrets, "randbits", rng.getrandbits),
         (secrets, "token_hex", lambda size: f"{rng.getrandbits(8 * size):x}"),
+        (bounds, "_latest", EachProcess()),
         (Process, "rss_bytes", 0),
         (StallGuard, "watching", lambda _: nullcontext()),
     ]
