@@ -36,12 +36,15 @@ async def run(
 ) -> None:
     """Each round takes every contestant through every work, so that drift hits all alike.
 
-    One runs at a time; but those that idle do so together, each in a database of its own.
+    One runs at a time, and another first in each round, for the disk is still busy with what the
+    last one wrote; but those that idle do so together, each in a database of its own.
     """
     broken: set[tuple[Work, str]] = set()
     for number in range(rounds):
         for work in (WORKS[name] for name in works):
-            peers = [PEERS[name] for name in names if (work, name) not in broken]
+            first = number % len(names)
+            order = [*names[first:], *names[:first]]
+            peers = [PEERS[name] for name in order if (work, name) not in broken]
             began = time.monotonic()
             if work in TOGETHER:
                 for peer in peers:

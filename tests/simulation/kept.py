@@ -16,7 +16,6 @@ from weakref import WeakSet
 
 from dragonfly.runtime.health import Health
 from dragonfly.runtime.loop import WorkerLoop
-from tests.simulation.incarnation import Incarnation
 from tests.simulation.world import World
 
 _succeeded, _mend = Health.succeeded, World.mend
@@ -35,11 +34,6 @@ def _succeed_while_away(self: Health, job_type: str) -> None:
         self._away_since = since
 
 
-def _leave_again(self: Incarnation, code: int) -> None:
-    self._finish(code)
-    self._vanish()
-
-
 def _mend_once(self: World) -> None:
     if self not in _mended:
         _mended.add(self)
@@ -51,7 +45,6 @@ class Flaw(Enum):
 
     SHUT = (WorkerLoop, "_give_back_the_shut", _leave_the_shut)
     AWAY = (Health, "succeeded", _succeed_while_away)
-    BURIED = (Incarnation, "_leave", _leave_again)
     LATE = (World, "mend", _mend_once)
 
 
@@ -64,7 +57,7 @@ def unmended(flaw: Flaw) -> Iterator[None]:
 
 
 KEPT: dict[int, tuple[Flaw, str]] = {
-    311: (
+    12: (
         Flaw.SHUT,
         "a claim that travelled while a circuit opened brought jobs of its type, and they started",
     ),
@@ -73,7 +66,7 @@ KEPT: dict[int, tuple[Flaw, str]] = {
         Flaw.AWAY,
         "a job that needed no database made the pauses of an absent one start again at a second",
     ),
-    240: (Flaw.AWAY, "the same, in a database that is away again and again"),
+    63: (Flaw.AWAY, "the same, in a database that is away again and again"),
     2330: (
         Flaw.LATE,
         "a worker that was given up late, for what had begun before all was well, stayed away",

@@ -9,10 +9,11 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
+from weakref import WeakSet
 
 import asyncpg
 
-from dragonfly.postgres import bounds
+from dragonfly.postgres import bounds, sessions
 from dragonfly.runtime.process import Mode, Process
 from dragonfly.runtime.stalls import StallGuard
 from tests.simulation.connections import Network
@@ -287,12 +288,16 @@ def standing_in(stack: ExitStack, world: World) -> None:
     """Put the simulation in the place of clocks, dice, the network, and the guard's thread."""
     rng = world.fate.rng
     stack.enter_context(virtual_time(world.loop.time, lambda: world.wall + world.loop.now))
+    doubters = WeakSet[bounds.Doubter]()
     places: list[tuple[Any, str, Any]] = [
         (asyncpg, "connect", world.network.connect),
         (asyncpg, "create_pool", world.network.create_pool),
         (secrets, "randbits", rng.getrandbits),
         (secrets, "token_hex", lambda size: f"{rng.getrandbits(8 * size):x}"),
         (bounds, "_latest", EachProcess()),
+        # those of an earlier world may not have been collected yet
+        (bounds, "doubters", doubters),
+        (sessions, "doubters", doubters),
         (Process, "rss_bytes", 0),
         (StallGuard, "watching", lambda _: nullcontext()),
     ]
