@@ -32,7 +32,7 @@ class Sizes:
     pickups: int = 500
     idle_seconds: float = 60.0
     backlog: int = 1_000_000
-    backlog_jobs: int = 60_000
+    backlog_jobs: int = 160_000
     dead: int = 100_000
     starts: int = 3
     soak: int = 2_000_000
