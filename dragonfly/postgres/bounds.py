@@ -34,8 +34,11 @@ doubters: WeakSet[Doubter] = WeakSet()
 class Bounded(Protocol):
     """Who waits for answers of ``conn``, if it has one yet, until ``due`` by the loop's clock."""
 
-    conn: Connection | None
     due: float
+
+    @property
+    def conn(self) -> Connection | None:
+        """Where it waits."""
 
     def give_up(self) -> None:
         """No answer came in time."""
@@ -50,7 +53,7 @@ class answering:  # noqa: N801 - it reads as what it does
     __slots__ = ("_late", "_seconds", "_watch", "conn", "due")
 
     def __init__(self, conn: Connection, seconds: float) -> None:
-        self.conn: Connection | None = conn
+        self.conn = conn
         self._seconds = seconds
         self._late = False
 
@@ -62,8 +65,6 @@ class answering:  # noqa: N801 - it reads as what it does
     def give_up(self) -> None:
         """Close it; whoever waits is told by that."""
         self._late = True
-        if self.conn is None:
-            return
         for doubter in doubters:
             doubter.gave_up(self.conn)
         with suppress(asyncpg.InterfaceError):
@@ -72,7 +73,7 @@ class answering:  # noqa: N801 - it reads as what it does
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: object
     ) -> None:
-        self._watch.waiting.discard(self)
+        self._watch.drop(self)
         if self._late and isinstance(error, Exception):
             said = f"the connection did not answer in {self._seconds:g} s"
             raise ConnectionResetError(said) from error
@@ -81,28 +82,35 @@ class answering:  # noqa: N801 - it reads as what it does
 class Watch:
     """What waits for answers in one event loop."""
 
-    __slots__ = ("_looks_at", "loop", "waiting")
+    __slots__ = ("_looks_at", "_timer", "loop", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.waiting: set[Bounded] = set()
         self._looks_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
 
     def add(self, one: Bounded) -> None:
-        """Until it is taken from ``waiting`` again."""
+        """Let it give up when it is due, unless it is dropped before."""
         self.waiting.add(one)
         if one.due < self._looks_at:
             self._look_at(one.due)
 
+    def drop(self, one: Bounded) -> None:
+        """It waits no more."""
+        self.waiting.discard(one)
+
     def _look_at(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()  # left alone, each look of it would set another
         self._looks_at = when
-        self.loop.call_at(when, self._look)
+        self._timer = self.loop.call_at(when, self._look)
 
     def _look(self) -> None:
         now = self.loop.time()
         late = [each for each in self.waiting if each.due <= now]
         self.waiting.difference_update(late)
-        self._looks_at = math.inf
+        self._looks_at, self._timer = math.inf, None
         if self.waiting:
             self._look_at(min(each.due for each in self.waiting))
         for one in late:
@@ -128,5 +136,5 @@ def unanswered() -> list[Connection]:
 
 @cache
 def scope_class() -> type[anyio.CancelScope]:
-    """What ``anyio.CancelScope()`` makes here; each call of it asks anew which event loop runs."""
+    """The class behind ``anyio.CancelScope()``, which asks anew at each call which loop runs."""
     return type(anyio.CancelScope())

@@ -56,8 +56,9 @@ class Line:
 
         With ``shield`` nothing but the bound cuts them off once they have begun; they do not begin,
         and TooLate is raised, if ``unless`` is set when their turn comes.
-        Raises TimeoutError after the bound. A ``scope`` that the caller is in already is cheaper
-        than one of the use's own; after a TimeoutError it is cancelled, and has to be left.
+        Raises TimeoutError after the bound. A ``scope``, the innermost that the caller is in, is
+        cheaper than one of the use's own. The bound cancels it, even if the answer came just then:
+        a cancelled one has to be left before the next use.
         """
         return Use(self, unless, scope, shield=shield)
 
@@ -104,7 +105,7 @@ class Line:
 class Use:
     """One use of a line; no generator, and asyncio's own lock: a lone job waits for it."""
 
-    __slots__ = ("_given", "_line", "_scope", "_shield", "_unless", "_watch", "conn", "due")
+    __slots__ = ("_line", "_owns", "_scope", "_shield", "_unless", "_watch", "conn", "due")
 
     def __init__(
         self,
@@ -116,16 +117,16 @@ class Use:
     ) -> None:
         self._line = line
         self._unless = unless
-        self._given = scope
+        self._owns = scope is None
+        self._scope = scope or scope_class()()
         self._shield = shield
         self.conn: Connection | None = None
 
     async def __aenter__(self) -> Connection:
         await self._line.begin(self._unless)
-        self._scope = scope = self._given or scope_class()()
-        if self._given is None:
-            scope.__enter__()
-        scope.shield = self._shield
+        if self._owns:
+            self._scope.__enter__()
+        self._scope.shield = self._shield
         self._watch = watch = watch_of_loop()
         self.due = watch.loop.time() + self._line.timeout
         watch.add(self)
@@ -146,9 +147,9 @@ class Use:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._watch.waiting.discard(self)
+        self._watch.drop(self)
         scope = self._scope
-        if self._given is None:
+        if self._owns:
             scope.__exit__(kind, error, trace)
             timed_out = scope.cancelled_caught
         else:

@@ -45,21 +45,27 @@ class Claims:
         self._keyed_wait = False
         self._keyed_seen_at: float | None = None  # None: idle, and nothing says that there are any
         self._behind_key = ""
-        # which whoever claims is in: one for each claim would be dear for a lone job (benchmark W4)
-        self.scope: anyio.CancelScope | None = None
 
-    async def take(self, job_types: Sequence[str], limit: int, *, head: bool) -> Claimed | None:
+    async def take(
+        self,
+        job_types: Sequence[str],
+        limit: int,
+        *,
+        head: bool,
+        scope: anyio.CancelScope | None = None,
+    ) -> Claimed | None:
         """Claim up to ``limit`` jobs, a suspect among them or beside them if its turn has come.
 
         With ``head`` the head of the queue alone is tried first: right for a worker that was rung,
         or that got all it asked for the last time. Only an answer without jobs tells of the rest.
         None while the process is kept for a job that runs alone, or once it is to claim no more.
+        In a ``scope`` the claim enters none of its own, see ``Line.use()``.
         """
         process = self._process
         try:
             # cut off in flight, it might leave rows locked that nobody knows of
             async with process.claims.use(
-                shield=True, unless=process.stop.claiming, scope=self.scope
+                shield=True, unless=process.stop.claiming, scope=scope
             ) as conn:
                 # here, because the line may have been waited for; and whoever had it before has
                 # counted its jobs as held by now: nothing is awaited between an answer and that

@@ -68,8 +68,7 @@ class WorkerLoop:
         self._deadlines = Deadlines()
         self._rest = Rest()
         self._idle = asyncio.Event()
-        self._share = max(1, JOBS_A_TURN // worker.concurrency)
-        self._left_of_share = self._share
+        self._left_of_share = self._share = max(1, JOBS_A_TURN // worker.concurrency)
         self._low_water = 0
         self._at_the_head = True  # more of what was claimed last is likely to lie there
         self._tells_starts = process.events.wanted(JobStarted)
@@ -78,6 +77,7 @@ class WorkerLoop:
         self._once_done = False
         self._crash: CrashLoopError | None = None
         self._claims = Claims(process, worker, self.worker_id)
+        self._scope: anyio.CancelScope | None = None  # that of the claims
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class WorkerLoop:
                     group.start_soon(slot.run)
                 self.health.started = True
                 self._notify()
-                # its own task, or each answer would go through the supervisor's (benchmark W4)
+                # a task of its own: an answer resumes every coroutine that waits for it (W4)
                 group.start_soon(self._claim_and_wind_down)
         if self._crash is not None:
             raise self._crash
@@ -132,7 +132,8 @@ class WorkerLoop:
 
     async def _claim_and_wind_down(self) -> None:
         while not self._is_ending():
-            with anyio.CancelScope() as self._claims.scope:  # a claim without an answer cancels it
+            # one for each claim would be dear for a lone job (W4); what gets no answer cancels it
+            with anyio.CancelScope() as self._scope:
                 await self._claim_until_stopped()
         await self._wind_down()
 
@@ -223,7 +224,8 @@ class WorkerLoop:
         """Claim and hand to the slots; None if the database, or the process, did not let us."""
         types = job_types or self.health.claimable(list(self.worker.handlers))
         try:
-            claimed = await self._claims.take(types, want, head=self._at_the_head)
+            head, scope = self._at_the_head, self._scope
+            claimed = await self._claims.take(types, want, head=head, scope=scope)
         except TROUBLE as error:
             self._claim_failed(error)
             return None

@@ -91,8 +91,17 @@ class Slot:
             claim = feed.next()
             if claim is not None:
                 await self._execute(claim, self._handlers[claim.job_type])
-            elif not await feed.more():
+            elif not await self._more():
                 return
+
+    async def _more(self) -> bool:
+        try:
+            return await self._feed.more()
+        except asyncio.CancelledError:
+            if self._is_cancelled() or self.task is None:
+                raise
+            self.task.uncancel()  # by what a handler left behind, a timer: this is no end
+            return True
 
     def interrupt(self, cause: Interruption) -> None:
         """Cancel the handler that runs here."""
@@ -173,7 +182,7 @@ class Rest:
         try:
             await roused.wait()
         finally:
-            if not roused.is_set():  # cancelled, by what came too late for its last job
+            if not roused.is_set():  # cancelled: the call is another's
                 self._roused.remove(roused)
 
     def rouse(self, most: int) -> None:

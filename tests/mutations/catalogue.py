@@ -271,13 +271,22 @@ MUTATIONS = (
     ),
     Mutation(
         "a bound that outlasts its use", "postgres/line.py",
-        "self._watch.waiting.discard(self)", "pass",
+        "self._watch.drop(self)", "pass",
         ("tests/postgres/test_line.py::test_a_scope_serves_many_uses",),
     ),
     Mutation(
         "a worker that ends with a claim that has no answer", "runtime/loop.py",
         "while not self._is_ending():\n            with", "if True:\n            with",
         ("tests/chaos/test_network.py::test_a_silent_connection_is_replaced",),
+    ),
+    Mutation(
+        "a timer for each look at what waits", "postgres/bounds.py", "self._timer.cancel()", "pass",
+        ("tests/postgres/test_bounds.py::test_one_timer_serves_all",),
+    ),
+    Mutation(
+        "a worker that a stray cancellation ends", "runtime/slots.py",
+        "if self._is_cancelled() or self.task is None:", "if True:",
+        ("tests/chaos/test_bad_handlers.py::test_what_it_left_behind_cancels_nobody",),
     ),
     Mutation(
         "a use that never gives up", "postgres/line.py", "self._scope.cancel()", "pass",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import cast
 
 import anyio
 import asyncpg
 import pytest
 
-from dragonfly.postgres.bounds import answering, unanswered
+from dragonfly.postgres.bounds import Watch, answering, unanswered
 from tests.support import until
 
 WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 5 AND NOT granted"
@@ -73,3 +76,73 @@ async def test_an_answer_in_time_is_no_matter(other: asyncpg.Connection) -> None
 
     assert [] == unanswered()
     assert not other.is_closed()
+
+
+@dataclass(eq=False)
+class Timer:
+    """A call at a time."""
+
+    when: float
+    call: Callable[[], None]
+    cancelled: bool = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@dataclass
+class Clock:
+    """What a watch wants of an event loop; its time is moved by hand."""
+
+    now: float = 0.0
+    timers: list[Timer] = field(default_factory=list)
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, call: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(when, call))
+        return self.timers[-1]
+
+    def move_to(self, now: float) -> None:
+        self.now = now
+        due = [timer for timer in self.timers if timer.when <= now and not timer.cancelled]
+        self.timers = [each for each in self.timers if each not in due and not each.cancelled]
+        for timer in due:
+            timer.call()
+
+    @property
+    def set_timers(self) -> int:
+        return sum(not timer.cancelled for timer in self.timers)
+
+
+@dataclass(eq=False)
+class Asker:
+    """Somebody who waits until then."""
+
+    due: float
+    conn: asyncpg.Connection | None = None
+    gave_up: bool = False
+
+    def give_up(self) -> None:
+        self.gave_up = True
+
+
+def test_one_timer_serves_all() -> None:
+    """However long and short bounds follow each other, no more than one timer is set for them."""
+    clock = Clock()
+    watch = Watch(cast("asyncio.AbstractEventLoop", clock))
+    for _ in range(20):
+        long, short = Asker(clock.now + 30), Asker(clock.now + 10)
+        for asker in (long, short):
+            watch.add(asker)
+        assert 1 == clock.set_timers
+        watch.drop(short)
+        clock.move_to(clock.now + 10)
+        assert 1 == clock.set_timers
+        watch.drop(long)
+
+    last = Asker(clock.now + 5)
+    watch.add(last)
+    clock.move_to(clock.now + 5)
+    assert (True, 0) == (last.gave_up, clock.set_timers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import anyio
 import asyncpg
@@ -153,9 +154,9 @@ async def test_what_a_probe_meets_is_heeded_before_the_next_claim(
         loop = WorkerLoop(boss.process, worker, 1, acks, asyncio.Event(), lambda: None)
         take = loop._claims.take
 
-        async def noted(types: list[str], limit: int, *, head: bool) -> Claimed | None:
+        async def noted(types: list[str], limit: int, **options: Any) -> Claimed | None:
             asked.append(types)
-            return await take(types, limit, head=head)
+            return await take(types, limit, **options)
 
         monkeypatch.setattr(loop._claims, "take", noted)
         loop.health.opened("select", 1, "the table is missing")

@@ -59,8 +59,8 @@ async def test_a_ring_during_the_look_is_not_lost(dsn: str, conn: asyncpg.Connec
         loop = boss._loops["staged"]
         take, looked, answer = loop._claims.take, anyio.Event(), anyio.Event()
 
-        async def slow_take(*args: object, head: bool) -> object:
-            found = await take(*args, head=head)  # type: ignore[arg-type]
+        async def slow_take(*args: Any, **options: Any) -> object:
+            found = await take(*args, **options)
             looked.set()
             await answer.wait()
             return found

@@ -121,8 +121,8 @@ async def test_a_claim_under_way_is_not_cut_off(
 
         async def take() -> None:
             with anyio.CancelScope() as scope:
-                ours.scope = scope if within else None
-                got.append(await ours.take(["greet"], 1, head=True))
+                given = scope if within else None
+                got.append(await ours.take(["greet"], 1, head=True, scope=given))
 
         await cut_off(gated, take)
 

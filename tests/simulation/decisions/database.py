@@ -166,7 +166,7 @@ class Claims:
         self._life: Life = process.claims
         self._worker = worker.name
 
-    async def take(self, types: Sequence[str], limit: int, *, head: bool) -> Claimed:
+    async def take(self, types: Sequence[str], limit: int, *, head: bool, scope: object) -> Claimed:
         life, judge = self._life, self._life.judge
         probed = judge.asked(self._worker, types, limit)
         with Scope(shield=True):
