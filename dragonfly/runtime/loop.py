@@ -104,7 +104,7 @@ class WorkerLoop:
                     group.start_soon(slot.run)
                 self.health.started = True
                 self._notify()
-                # a task of its own: an answer resumes every coroutine that waits for it (W4)
+                # a task of its own: an answer resumes every coroutine that waits for it
                 group.start_soon(self._claim_and_wind_down)
         if self._crash is not None:
             raise self._crash

@@ -164,9 +164,9 @@ class Slot:
 
 
 class Rest:
-    """The idle slots of a worker; who came last is roused first, for its code is warm.
+    """The idle slots of a worker; who came last is roused first.
 
-    One event for all would wake each of them for a lone job (benchmark W4).
+    One event for all would wake each of ten for a lone job: 29 µs of the processor instead of 8.
     """
 
     def __init__(self) -> None:

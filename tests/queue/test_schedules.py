@@ -151,7 +151,8 @@ async def test_a_look_tells_when_to_tick(conn: asyncpg.Connection) -> None:
 
     assert due.due_in is not None
     assert later.due_in is not None
-    assert (True, True) == (-360 < due.due_in <= -300, 86000 < later.due_in < 86400)
+    # the tick was at the begin of a minute, which may have ended since
+    assert (True, True) == (-420 < due.due_in <= -300, 86000 < later.due_in < 86400)
     assert (None, None, True) == (paused.due_in, unknown.due_in, unknown.to_declare)
 
 
