@@ -77,3 +77,26 @@ async def test_a_use_that_is_cancelled_drops_the_connection(
 
     async with line.use() as second:
         assert 1 == await second.fetchval("SELECT 1")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("within", [False, True])
+async def test_a_connection_that_does_not_open_is_given_up(dsn: str, within: bool) -> None:
+    """The bound of a use holds for the opening, too; the next use tries again."""
+    tries = 0
+
+    async def connect() -> asyncpg.Connection:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await anyio.sleep_forever()
+        return await asyncpg.connect(dsn)
+
+    line = Line(connect, 0.2)
+    with anyio.CancelScope() if within else nullcontext() as scope, pytest.raises(TimeoutError):
+        async with line.use(shield=True, scope=scope):
+            raise AssertionError("it has no connection")
+    async with line.use() as conn:
+        assert 1 == await conn.fetchval("SELECT 1")
+    await line.aclose()
+    assert 2 == tries
