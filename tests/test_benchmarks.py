@@ -9,17 +9,20 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from benchmarks.bench import Bench
 from benchmarks.curves import Curve
 from benchmarks.drivers.protocol import Contestant
 from benchmarks.figures import Figures, Metric
 from benchmarks.machine import busy
-from benchmarks.peers import DRAGONFLY, PEERS, Home
+from benchmarks.peers import DRAGONFLY, PEERS, Home, Peer
 from benchmarks.plot import HEIGHT, line_chart, stacked
+from benchmarks.rounds import run
 from benchmarks.works import WORKS
 from benchmarks.works.arriving import AHEAD_SECONDS, offsets, percentile
 from benchmarks.works.enqueueing import RUNG, SILENT
@@ -233,3 +236,21 @@ def test_curve_keeps_rounds_and_draws_medians() -> None:
         curve.add("dragonfly", x, cost)
     assert {"dragonfly": [(1, 9.0), (10, 5.0)]} == curve.lines
     assert [[5.0], [9.0, 7.0, 50.0]] == [point["microseconds"] for point in curve.as_json()]
+
+
+async def test_another_contestant_first_in_each_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All take part in each round, in the same order, but it begins one later each time."""
+    taken: list[str] = []
+
+    async def work(_: object, peer: Peer) -> None:
+        taken.append(peer.name)
+
+    monkeypatch.setitem(WORKS, "W0", work)
+    stage = SimpleNamespace(load=lambda: 0.0)
+    bench = cast("Bench", SimpleNamespace(sizes=SimpleNamespace(at_once=1), stage=stage))
+    names = ["dragonfly", "bare", "saq"]
+    await run(bench, names, ["W0"], 4, lambda _: None)
+
+    first, second, third = names
+    rounds = [taken[at : at + 3] for at in range(0, 12, 3)]
+    assert [names, [second, third, first], [third, first, second], names] == rounds

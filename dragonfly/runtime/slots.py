@@ -170,25 +170,25 @@ class Rest:
     """
 
     def __init__(self) -> None:
-        self._roused: list[asyncio.Event] = []
+        self._bells: list[asyncio.Event] = []
 
     def __len__(self) -> int:
-        return len(self._roused)
+        return len(self._bells)
 
     async def until_roused(self) -> None:
         """Be idle."""
-        roused = asyncio.Event()
-        self._roused.append(roused)
+        bell = asyncio.Event()
+        self._bells.append(bell)
         try:
-            await roused.wait()
+            await bell.wait()
         finally:
-            if not roused.is_set():  # cancelled: the call is another's
-                self._roused.remove(roused)
+            if not bell.is_set():  # cancelled: the call is another's
+                self._bells.remove(bell)
 
     def rouse(self, most: int) -> None:
         """Let up to so many look for work."""
-        for _ in range(min(most, len(self._roused))):
-            self._roused.pop().set()
+        for _ in range(min(most, len(self._bells))):
+            self._bells.pop().set()
 
 
 class Deadlines:

@@ -294,7 +294,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a slot that is called after it was cancelled", "runtime/slots.py",
-        "self._roused.remove(roused)", "pass",
+        "self._bells.remove(bell)", "pass",
         ("tests/runtime/test_waiting.py::test_nobody_is_roused_who_was_cancelled",),
     ),
     Mutation(
