@@ -92,12 +92,22 @@ async def enqueue(
     ``parent``, the job that this one follows from, gives its id and its correlation id.
     """
     require_choice(on_conflict)
-    require_zone(run_at, due_at)
-    options = (run_at, priority, unique_key, concurrency_key, max_attempts, due_at)
-    origin = descent(parent, correlation_id, parent_id)
-    job_id: int = await conn.fetchval(
-        sql.ENQUEUE, job_type, payload_json(payload), *options, *origin, on_conflict
-    )
+    if run_at is not None or due_at is not None:
+        require_zone(run_at, due_at)
+    if parent is not None:
+        correlation_id, parent_id = descent(parent, correlation_id, parent_id)
+    text = payload_json(payload)
+    job_id: int
+    if unique_key is None:
+        job_id = await conn.fetchval(
+            sql.ENQUEUE, job_type, text, run_at, priority, concurrency_key, max_attempts, due_at,
+            correlation_id, parent_id,
+        )  # fmt: skip
+    else:
+        job_id = await conn.fetchval(
+            sql.ENQUEUE_KEYED, job_type, text, run_at, priority, unique_key, concurrency_key,
+            max_attempts, due_at, correlation_id, parent_id, on_conflict,
+        )  # fmt: skip
     return job_id
 
 

@@ -99,8 +99,10 @@ async def test_the_shortest_ways(conn: asyncpg.Connection) -> None:
 
 
 async def test_every_option(conn: asyncpg.Connection) -> None:
-    """Each option lands in its column, from Python as from SQL by name."""
+    """Each option lands in its column, from Python with a key and without, and from SQL by name."""
     from_python = await enqueue(conn, "greet", {"name": "Ada"}, **OPTIONS)
+    unkeyed = OPTIONS | {"unique_key": None}
+    without_key = await enqueue(conn, "greet", {"name": "Ada"}, **unkeyed)
     names = ", ".join(f"{name} => ${number}" for number, name in enumerate(OPTIONS, 3))
     values = (OPTIONS | {"unique_key": "other"}).values()
     from_sql = await conn.fetchval(
@@ -111,8 +113,9 @@ async def test_every_option(conn: asyncpg.Connection) -> None:
     )
 
     assert OPTIONS == await given(conn, from_python)
+    assert unkeyed == await given(conn, without_key)
     assert OPTIONS | {"unique_key": "other"} == await given(conn, from_sql)
-    for job_id in (from_python, from_sql):
+    for job_id in (from_python, without_key, from_sql):
         assert {"name": "Ada"} == (await row(conn, job_id))["payload"]
 
 
