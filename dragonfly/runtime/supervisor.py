@@ -30,6 +30,7 @@ from dragonfly.postgres.database import Pooling, connect
 from dragonfly.postgres.failures import describe
 from dragonfly.queue.heartbeats import WorkerStatus
 from dragonfly.runtime.acks import Acks
+from dragonfly.runtime.garbage import seldom_collected
 from dragonfly.runtime.heartbeat import Pulse, Rescuer
 from dragonfly.runtime.inspector import Inspector
 from dragonfly.runtime.listener import Listener
@@ -108,7 +109,7 @@ class Supervisor:
             process.wakeups[worker.name] = asyncio.Event()
         guard = StallGuard(process, self._crew, self._exit_now)
         heeding = stop_on_signals(process.stop.request) if heed_signals else nullcontext()
-        with heeding, guard.watching():
+        with heeding, guard.watching(), seldom_collected():
             async with anyio.create_task_group() as services:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
