@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
@@ -18,13 +20,16 @@ if TYPE_CHECKING:
     from asyncpg import Connection, Pool
     from asyncpg.pool import PoolConnectionProxy
 
+    from dragonfly.postgres.closing import ClosingConnection
+
 RELEASE_SECONDS = 5.0
+# how long a transaction that was begun ahead may wait for somebody to want it
+UNUSED_SECONDS = 0.05
 # What a loan may do and its connection still be kept: listeners, loggers and prepared statements
 # end when the pool gets the connection back.
 LEAVES_NOTHING = frozenset(
     {
         "close",
-        "commit_after",
         "copy_from_query",
         "copy_from_table",
         "copy_records_to_table",
@@ -48,13 +53,15 @@ class Lender:
     """Lends the connections of a pool, and keeps them at hand between loans.
 
     A loan from the pool and its return cost as much as two statements (benchmark W2T). Only what
-    came back clean is kept, and only while nobody waits for a connection.
+    came back clean is kept, and only while nobody waits for a connection: in no transaction, or in
+    one that was begun ahead.
     """
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         self._kept: list[PoolConnectionProxy] = []
         self._waiting = 0
+        self._begun = asyncio.Event()  # one that was begun ahead is kept
 
     def lend(self) -> Loan:
         """A loan for one ``async with``.
@@ -62,13 +69,45 @@ class Lender:
         Raises ConnectionRefusedError if there is no connection to be had, ConnectionResetError if
         the block failed because the connection was lost, JobMisuse if it closed it by itself.
         """
-        return Loan(self)
+        return Loan(self, begun=False)
+
+    def lend_begun(self) -> Loan:
+        """The same for a ``brief_transaction``, which may have been begun already."""
+        return Loan(self, begun=True)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Somebody waits for a connection."""
+        return self._waiting > 0
 
     async def give_back(self) -> None:
         """Return to the pool what is kept, so that it can close what is long idle."""
         for _ in range(len(self._kept)):  # and no more: others go on lending
             if self._kept:
                 await self._release(self._kept.pop())
+
+    def drop_begun(self) -> None:
+        """Close what is kept in a transaction, at the end of the process."""
+        for proxy in self._kept:
+            if _begun_at(proxy) is not None:
+                proxy.terminate()
+
+    async def end_unused(self) -> None:
+        """Until cancelled, end what was begun ahead for nobody."""
+        while True:
+            await self._begun.wait()
+            await asyncio.sleep(UNUSED_SECONDS)
+            self._begun.clear()
+            old = time.monotonic() - UNUSED_SECONDS
+            for proxy in self._kept.copy():
+                begun = _begun_at(proxy)
+                if begun is None or proxy not in self._kept:
+                    continue
+                if begun > old:
+                    self._begun.set()
+                else:
+                    self._kept.remove(proxy)
+                    await self._release(proxy)
 
     async def prove_idle(self) -> None:
         """Let each connection that is not lent prove itself; a silent one leaves the pool."""
@@ -86,12 +125,6 @@ class Lender:
             finally:
                 await self._pool.release(proxy, timeout=PROOF_SECONDS)
 
-    def _at_hand(self) -> PoolConnectionProxy | None:
-        """The connection that was kept last, if it lives."""
-        if self._kept and not _is_lost(self._kept[-1]):
-            return self._kept.pop()
-        return None
-
     async def _take(self) -> PoolConnectionProxy:
         while self._kept:
             proxy = self._kept.pop()
@@ -107,32 +140,53 @@ class Lender:
         finally:
             self._waiting -= 1
 
-    def _keep(self, proxy: PoolConnectionProxy) -> bool:
+    async def _take_clean(self) -> PoolConnectionProxy:
+        """One in no transaction."""
+        while True:
+            proxy = await self._take()
+            if await _ended(proxy):
+                return proxy
+            await self._release(proxy)
+
+    def _keep(self, proxy: PoolConnectionProxy, conn: ClosingConnection) -> bool:
         """Keep it at hand, if nobody waits for it and it is as it came."""
-        if self._waiting or _is_lost(proxy) or proxy.is_in_transaction():
+        if self._waiting or conn.is_closed():
             return False
+        if conn.is_in_transaction():
+            if conn.outermost.begun is None:
+                return False
+            self._begun.set()
         self._kept.append(proxy)
         return True
 
     async def _release(self, proxy: PoolConnectionProxy) -> None:
         # what it was cancelled in may never be answered; then the pool drops the connection
         with suppress(*TROUBLE):
+            await _ended(proxy)
             await self._pool.release(proxy, timeout=RELEASE_SECONDS)
 
 
 class Loan:
-    """One loan of one connection."""
+    """One loan of one connection; ``begun``: one in a transaction that was begun ahead will do."""
 
-    __slots__ = ("_lender", "_lent", "_proxy")
+    __slots__ = ("_begun", "_conn", "_lender", "_lent", "_proxy")
 
-    def __init__(self, lender: Lender) -> None:
+    def __init__(self, lender: Lender, *, begun: bool) -> None:
         self._lender = lender
+        self._begun = begun
 
     async def __aenter__(self) -> Connection:
-        lender = self._lender
-        self._proxy = lender._at_hand() or await lender._take()  # noqa: SLF001 - a part of it
-        self._lent = Lent(self._proxy)
-        return cast("Connection", self._lent)
+        lender, kept = self._lender, self._lender._kept  # noqa: SLF001 - a part of it
+        if not self._begun:
+            self._proxy = await lender._take_clean()  # noqa: SLF001
+        elif kept and not _is_lost(kept[-1]):
+            self._proxy = kept.pop()
+        else:
+            self._proxy = await lender._take()  # noqa: SLF001
+        # asyncpg's proxy would cost a call more with each; that the loan ends is seen to by Lent
+        self._conn: ClosingConnection = self._proxy._con  # type: ignore[attr-defined]  # noqa: SLF001
+        self._lent = lent = Lent(self._conn)
+        return lent  # type: ignore[return-value]
 
     async def __aexit__(
         self,
@@ -140,12 +194,12 @@ class Loan:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        is_lost = isinstance(error, asyncpg.InterfaceError) and _is_lost(self._proxy)
-        self._lent.end()
-        clean = error is None and not self._lent.changed
-        if not clean or not self._lender._keep(self._proxy):  # noqa: SLF001
-            await self._lender._release(self._proxy)  # noqa: SLF001
-        if is_lost and self._lent.closed:
+        lender, proxy, conn, lent = self._lender, self._proxy, self._conn, self._lent
+        is_lost = isinstance(error, asyncpg.InterfaceError) and conn.is_closed()
+        lent.end()
+        if error is not None or lent.changed or not lender._keep(proxy, conn):  # noqa: SLF001
+            await lender._release(proxy)  # noqa: SLF001
+        if is_lost and lent.closed:
             raise JobMisuse(
                 "the handler closed the connection that was lent to it; the end of its block does"
             ) from error
@@ -158,9 +212,8 @@ class Lent:
 
     __slots__ = ("_conn", "changed", "closed")
 
-    def __init__(self, proxy: PoolConnectionProxy) -> None:
-        # asyncpg's proxy would cost a call more with each; that the loan ends is seen to here
-        self._conn: Connection | None = proxy._con  # type: ignore[attr-defined]  # noqa: SLF001
+    def __init__(self, conn: ClosingConnection) -> None:
+        self._conn: ClosingConnection | None = conn
         self.changed = False  # something of the loan stays with the connection
         self.closed = False  # by the borrower
 
@@ -180,8 +233,35 @@ class Lent:
         self._conn = None
 
 
+def behind(lent: object) -> ClosingConnection:
+    """The connection itself, for who knows when the loan ends: what goes by ``Lent`` is dearer."""
+    return lent._conn if isinstance(lent, Lent) else lent  # type: ignore[return-value]  # noqa: SLF001
+
+
 def _is_lost(proxy: PoolConnectionProxy) -> bool:
+    conn = proxy._con  # type: ignore[attr-defined]  # noqa: SLF001
+    return conn is None or conn.is_closed()  # None: the pool has taken out a dead one
+
+
+def _begun_at(proxy: PoolConnectionProxy) -> float | None:
+    """When its transaction was begun ahead, if it is in such a one."""
+    if _is_lost(proxy):
+        return None
+    begun: float | None = proxy._con.outermost.begun  # type: ignore[attr-defined]  # noqa: SLF001
+    return begun
+
+
+async def _ended(proxy: PoolConnectionProxy) -> bool:
+    """End what was begun ahead; if that fails the connection is closed, and False."""
+    if _begun_at(proxy) is None:
+        return not _is_lost(proxy)
     try:
-        return proxy.is_closed()
-    except asyncpg.InterfaceError:  # the pool has taken a dead connection out of its proxy
-        return True
+        with answering(cast("Connection", proxy), PROOF_SECONDS):
+            await proxy._con.outermost.rollback()  # type: ignore[attr-defined]  # noqa: SLF001
+    except BaseException as error:
+        with suppress(asyncpg.InterfaceError):
+            proxy.terminate()
+        if not isinstance(error, TROUBLE):
+            raise
+        return False
+    return True

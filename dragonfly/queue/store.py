@@ -16,7 +16,7 @@ import asyncpg
 
 from dragonfly.errors import JobLost
 from dragonfly.job import Claim, Completion, Finish, Job, JobStatus, to_json
-from dragonfly.postgres.closing import Proof
+from dragonfly.postgres.transactions import Proof
 from dragonfly.queue import claiming
 from dragonfly.queue import statements as sql
 from dragonfly.queue.fragments import ANY_CRASHES, LOST

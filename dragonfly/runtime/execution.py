@@ -6,39 +6,36 @@ import asyncio
 import concurrent.futures
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from functools import partial
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import asyncpg
 
-from dragonfly.errors import JobLost, JobMisuse
+from dragonfly.errors import JobLost
 from dragonfly.job import Claim, Job
 from dragonfly.postgres.bounds import answering
-from dragonfly.postgres.closing import Proof
-from dragonfly.postgres.transactions import COMMIT_SECONDS, transaction
+from dragonfly.postgres.transactions import COMMIT_SECONDS
 from dragonfly.queue import store
 from dragonfly.redaction import storable, without_credentials
-from dragonfly.runtime.process import JOB_SESSION, STATEMENT_SECONDS, Process
+from dragonfly.runtime.job_transactions import BriefJobTransaction, JobTransaction, Lend, Rush
+from dragonfly.runtime.ledger import Ledger
+from dragonfly.runtime.pace import Pace
+from dragonfly.runtime.process import JOB_SESSION, Process
 from dragonfly.worker import Handler
 
 if TYPE_CHECKING:
     from asyncpg import Connection
 
-Lend = Callable[[], AbstractAsyncContextManager["Connection"]]
 PROGRESS_LETTERS = 500
-_SET_LOCAL = "SELECT set_config($1, $2, true)"
 
 
 class WorkerDesk:
     """Serves the jobs of one worker with connections that are lent; the desk of ``Job.desk``.
 
-    The ``set_local`` parameters are set in each transaction. ``together`` says that a transaction's
-    proof and its commit can travel in one message.
+    The ``set_local`` parameters are set in each transaction. With a ``rush`` transactions are
+    brief ones; its lender lends for them.
     """
 
     def __init__(
@@ -47,22 +44,23 @@ class WorkerDesk:
         resources: Any,
         slots: int,
         set_local: Mapping[str, str] | None = None,
-        *,
-        together: bool = False,
+        rush: Rush | None = None,
     ) -> None:
         self._lend = lend
         self._resources = resources
         self._threads = anyio.CapacityLimiter(slots)
         self._set_local = set_local or {}
-        self._together = together
+        self._rush = rush
 
     @classmethod
-    def of(cls, process: Process, resources: Any, slots: int) -> WorkerDesk:
+    def of(
+        cls, process: Process, resources: Any, slots: int, ledger: Ledger, pace: Pace
+    ) -> WorkerDesk:
         """The desk of a worker of this process: it lends from the pool."""
-        # where sessions are our own, the pool has set it for good
-        own = process.database.keeps_sessions
-        set_local = {} if own else JOB_SESSION
-        return cls(process.lender.lend, resources, slots, set_local, together=own)
+        lender = process.lender
+        if process.database.keeps_sessions:  # the pool has set the parameters for good
+            return cls(lender.lend, resources, slots, rush=Rush(lender, ledger, pace))
+        return cls(lender.lend, resources, slots, JOB_SESSION)
 
     def open(self, handler: Handler, claim: Claim) -> Job[Any]:
         """The job as its handler sees it; Reject for a payload that does not fit."""
@@ -80,7 +78,9 @@ class WorkerDesk:
         return result
 
     def transaction(self, job: Job[Any]) -> JobTransaction:
-        return JobTransaction(job, self._lend, self._set_local, together=self._together)
+        if self._rush is not None:
+            return BriefJobTransaction(job, self._rush)
+        return JobTransaction(job, self._lend, self._set_local)
 
     async def progress(self, job: Job[Any], percent: float, sentence: str) -> None:
         # the author's own words: counts stay in them, what opens a door does not
@@ -103,80 +103,6 @@ class WorkerDesk:
                     ours = await write(conn)
         if not ours:
             raise JobLost(f"job {job.id} belongs to another holder now")
-
-
-class JobTransaction:
-    """A transaction of a job: lent for it, and fenced at its end.
-
-    Taking the job's row first would block its own renewal and cancel.
-    """
-
-    __slots__ = ("_job", "_lend", "_loan", "_set_local", "_together", "_work")
-
-    def __init__(
-        self, job: Job[Any], lend: Lend, set_local: Mapping[str, str], *, together: bool
-    ) -> None:
-        self._job = job
-        self._lend = lend
-        self._set_local = set_local
-        self._together = together
-
-    async def __aenter__(self) -> Connection:
-        job = self._job
-        if job.connection is not None:
-            raise JobMisuse("job.transaction() is already open; use its connection.")
-        if job.finished:
-            raise JobMisuse("the job is finished; its handler has nothing left to write.")
-        self._loan = self._lend()
-        conn = await self._loan.__aenter__()
-        try:
-            self._work = transaction(conn, proof=partial(_proof, job), together=self._together)
-            await self._begin(conn)
-        except BaseException as error:
-            await self._loan.__aexit__(type(error), error, error.__traceback__)
-            raise
-        job.connection, job.completion = conn, None
-        return conn
-
-    async def _begin(self, conn: Connection) -> None:
-        try:
-            await self._work.__aenter__()
-        except asyncpg.InterfaceError as error:
-            # nothing was done with it yet: what is wrong with it is an earlier borrower's
-            raise ConnectionResetError("the connection that was lent is unusable") from error
-        if not self._set_local:
-            return
-        try:
-            for name, value in self._set_local.items():
-                with answering(conn, STATEMENT_SECONDS):
-                    await conn.execute(_SET_LOCAL, name, value)
-        except BaseException as error:
-            await self._work.__aexit__(type(error), error, error.__traceback__)
-            raise
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        job = self._job
-        job.connection = None
-        try:
-            await self._work.__aexit__(kind, error, trace)
-        except BaseException as failure:
-            await self._loan.__aexit__(type(failure), failure, failure.__traceback__)
-            store.raise_if_lost(job.claim, failure)
-            raise
-        await self._loan.__aexit__(kind, error, trace)
-        if error is None:
-            job.finished = job.completion is not None
-
-
-def _proof(job: Job[Any]) -> Proof:
-    if job.completion is not None:
-        return store.completing(job.claim, job.completion)
-    return store.holding(job.claim)
 
 
 def _returned_or_raised(

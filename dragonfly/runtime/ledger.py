@@ -27,6 +27,7 @@ class Ledger:
         self.held: dict[int, Claim] = {}
         self.waiting: deque[Claim] = deque()
         self.worker_id = worker_id
+        self.arrived = 0.0  # when (monotonic) the last of them were claimed, or a little later
         self.unhappy = False  # an attempt failed, or will be retried after an error
         self._process = process
         self._worker = worker
@@ -41,7 +42,7 @@ class Ledger:
     def accept(self, claims: Sequence[Claim]) -> None:
         """These are ours now."""
         self._empty.clear()
-        now = time.monotonic()
+        self.arrived = now = time.monotonic()
         for token in dict.fromkeys([claim.lock_token for claim in claims]):
             self._arrivals.append((token, now))
         self.held.update([(claim.id, claim) for claim in claims])
@@ -53,14 +54,20 @@ class Ledger:
             ids = tuple(claim.id for claim in claims)
             self._process.events.emit(JobsClaimed(self._worker, ids))
 
-    def complete(self, claim: Claim, seconds: float) -> None:
-        """Its handler succeeded, after ``seconds``, and has no result."""
-        if self.held.get(claim.id) is claim:  # else it was lost meanwhile
-            self._ended[claim.id] = (COMPLETED, seconds)
-            if claim.lock_token in self._process.keyed:
-                self._acks.put(completed(claim), self)  # the statement that rings for its key
-            else:
-                self._acks.complete(claim, self)
+    def complete(self, claim: Claim, seconds: float, *, committed: bool) -> None:
+        """Its handler succeeded, after ``seconds``, without a result that is still to be written.
+
+        ``committed``: nor is its end, for that was part of its own transaction.
+        """
+        if self.held.get(claim.id) is not claim:
+            return  # it was lost meanwhile
+        self._ended[claim.id] = (COMPLETED, seconds)
+        if committed:
+            self._settle(claim, JobStatus.COMPLETED)
+        elif claim.lock_token in self._process.keyed:
+            self._acks.put(completed(claim), self)  # the statement that rings for its key
+        else:
+            self._acks.complete(claim, self)
 
     def conclude(self, claim: Claim, ending: Ending, seconds: float) -> None:
         """Its handler is done, after ``seconds``: pass on what is to be written."""
@@ -166,7 +173,7 @@ class Ledger:
         self._process.settle(self._worker, claims, last=not self.held)
 
     def _report(self, claim: Claim, ending: Ending, seconds: float, status: JobStatus) -> None:
-        outcome = ending.outcome if status is JobStatus.PENDING else status.value
+        outcome = ending.outcome if status is JobStatus.PENDING else str(status)
         if outcome in {"failed", "retried"} or ending.verdict is Verdict.CONFIGURATION:
             self.unhappy = True
         if self._tells_finishes:

@@ -93,10 +93,10 @@ class WorkerLoop:
                 if lifespan
                 else None
             )
-            desk = WorkerDesk.of(self.process, resources, self.worker.concurrency)
+            slots = self.worker.concurrency
+            desk = WorkerDesk.of(self.process, resources, slots, self.ledger, self._pace)
             self._slots = [
-                Slot(self.worker.handlers, desk, self._deadlines, self)
-                for _ in range(self.worker.concurrency)
+                Slot(self.worker.handlers, desk, self._deadlines, self) for _ in range(slots)
             ]
             stack.callback(self._deadlines.close)
             async with anyio.create_task_group() as group:
@@ -298,11 +298,11 @@ class WorkerLoop:
             await self._rest.until_roused()
         return True
 
-    def completed(self, claim: Claim, seconds: float) -> None:
-        """A handler succeeded, and there is only that to write."""
+    def completed(self, claim: Claim, seconds: float, *, committed: bool) -> None:
+        """A handler succeeded, and there is no more than that to write."""
         self._pace.ran(seconds)
         self.health.succeeded(claim.job_type)
-        self.ledger.complete(claim, seconds)
+        self.ledger.complete(claim, seconds, committed=committed)
 
     def ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
         """A handler is done: judge the worker by it, and pass the finish on."""

@@ -11,6 +11,8 @@ AHEAD_SECONDS = 0.1
 AHEAD_MOST = 4000
 # what large payloads may take of the memory, all jobs ahead together
 AHEAD_LETTERS = 16_000_000
+# below this run time a message to the server is a good part of it
+QUICK_SECONDS = 0.01
 
 
 class Pace:
@@ -40,6 +42,11 @@ class Pace:
     def forget(self) -> None:
         """What was learned misled: claim nothing ahead until the next job has ended."""
         self._mean = None
+
+    @property
+    def is_quick(self) -> bool:
+        """The next job is likely to be over within moments of its start."""
+        return self._mean is not None and self._mean < QUICK_SECONDS
 
     @property
     def ahead(self) -> int:

@@ -43,8 +43,8 @@ class Feed(Protocol):
     async def more(self) -> bool:
         """Wait until it is worth asking again; False when the worker closes."""
 
-    def completed(self, claim: Claim, seconds: float) -> None:
-        """The handler succeeded, and there is only that to write."""
+    def completed(self, claim: Claim, seconds: float, *, committed: bool) -> None:
+        """The handler succeeded; there is only that to write, or its own commit has said it."""
 
     def ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
         """Any other end."""
@@ -140,8 +140,8 @@ class Slot:
         seconds = time.perf_counter() - self.started
         finished = self._job is not None and self._job.finished
         self.claim, self._job, self.deadline = None, None, math.inf
-        if ending is COMPLETED and not finished:
-            self._feed.completed(claim, seconds)
+        if ending is COMPLETED:
+            self._feed.completed(claim, seconds, committed=finished)
         else:
             self._feed.ended(self, claim, ending, seconds)
 

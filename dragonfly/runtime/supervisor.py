@@ -114,6 +114,7 @@ class Supervisor:
                 services.start_soon(self._acks.run)
                 services.start_soon(self._listen)
                 services.start_soon(Inspector(process).run)
+                services.start_soon(process.lender.end_unused)
                 if process.mode is Mode.FOREVER:
                     services.start_soon(Sweeper(process, self.workers).run)
                     services.start_soon(Vacuumer(process).run)

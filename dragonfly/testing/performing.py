@@ -18,7 +18,8 @@ from uuid import UUID
 from dragonfly.errors import ConfigurationError, InputRefused, JobMisuse
 from dragonfly.job import Claim, Reject, to_json
 from dragonfly.queue import store
-from dragonfly.runtime.execution import Lend, WorkerDesk
+from dragonfly.runtime.execution import WorkerDesk
+from dragonfly.runtime.job_transactions import Lend
 from dragonfly.runtime.outcomes import Ending, Verdict, completed
 from dragonfly.runtime.slots import Deadlines, Slot
 from dragonfly.settings import Settings
@@ -237,9 +238,10 @@ class _Trial:
         """There is no other."""
         return False
 
-    def completed(self, claim: Claim, seconds: float) -> None:
-        """It succeeded, and there is only that to write."""
-        self.ending = Ending(completed(claim), Verdict.SUCCESS, "completed")
+    def completed(self, claim: Claim, seconds: float, *, committed: bool) -> None:
+        """It succeeded, and there is only that to write, or nothing."""
+        finish = None if committed else completed(claim)
+        self.ending = Ending(finish, Verdict.SUCCESS, "completed")
 
     def ended(self, slot: Slot, claim: Claim, ending: Ending, seconds: float) -> None:
         """Any other end."""

@@ -92,9 +92,11 @@ def _after_claim(death: Death) -> None:
 def _inside_finish(death: Death) -> None:
     real = ClosingConnection.commit_after
 
-    async def wrapped(conn: ClosingConnection, statement: str, words: str) -> None:
+    async def wrapped(
+        conn: ClosingConnection, statement: str, words: str, *, begin_next: bool
+    ) -> None:
         if not death.comes():
-            return await real(conn, statement, words)
+            return await real(conn, statement, words, begin_next=begin_next)
         # the same message without its commit
         await conn.execute(f"EXECUTE {await conn.prepared(statement)}({words})")
         return death.strike()

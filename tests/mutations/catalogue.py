@@ -18,6 +18,7 @@ _RESCUE = "tests/queue/test_rescue.py"
 _STOPS = "tests/simulation/test_stops.py"
 _CLOSING = "postgres/closing.py"
 _CLOSING_TESTS = "tests/postgres/test_closing.py"
+_LENDING_BEGUN = "tests/postgres/test_lending_begun.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
 _SLEEPERS = "tests/runtime/test_sleepers.py"
@@ -211,8 +212,8 @@ MUTATIONS = (
     ),
     Mutation(
         "no proof that nothing was swallowed", "postgres/transactions.py",
-        "                await conn.execute(proof.statement, *proof.args)\n",
-        "                pass\n",
+        "            await conn.execute(proof.statement, *proof.args)\n",
+        "            pass\n",
         ("tests/postgres/test_transactions.py",),
     ),
     Mutation(
@@ -222,7 +223,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a commit in front of its proof", _CLOSING,
-        'f"EXECUTE {name}{given};COMMIT"', 'f"COMMIT;EXECUTE {name}{given}"',
+        'f"EXECUTE {name}{given};COMMIT{then}"', 'f"COMMIT;EXECUTE {name}{given}{then}"',
         (f"{_CLOSING_TESTS}::test_a_proof_that_fails_commits_nothing",),
     ),
     Mutation(
@@ -240,8 +241,33 @@ MUTATIONS = (
     ),
     Mutation(
         "one message where sessions are shared", "runtime/execution.py",
-        "together=own", "together=True",
+        "if process.database.keeps_sessions:", "if True:",
         ("tests/postgres/test_pooling.py::test_pooling_is_found_and_lived_with",),
+    ),
+    Mutation(
+        "a transaction whose now() is long past", _CLOSING,
+        "begun < time.monotonic() - FRESH_SECONDS", "False",
+        (f"{_CLOSING_TESTS}::test_what_was_begun_long_ago_is_begun_anew",),
+    ),
+    Mutation(
+        "a transaction that began before its job was claimed", "runtime/job_transactions.py",
+        "not_before=self._rush.ledger.arrived", "not_before=0.0",
+        ("tests/runtime/test_brief_transactions.py::test_now_is_never_before_the_claim",),
+    ),
+    Mutation(
+        "progress that waits in a transaction nobody knows of", "postgres/lending.py",
+        "        if not self._begun:\n", "        if False:\n",
+        ("tests/runtime/test_brief_transactions.py::test_progress_beside_it_is_seen_at_once",),
+    ),
+    Mutation(
+        "a session that stays in a transaction for nobody", "postgres/lending.py",
+        "            self._begun.set()\n", "            pass\n",
+        ("tests/runtime/test_brief_transactions.py::test_no_session_waits_in_a_transaction",),
+    ),
+    Mutation(
+        "a transaction begun while others wait for the connection", "postgres/lending.py",
+        "            await _ended(proxy)\n", "            pass\n",
+        (f"{_LENDING_BEGUN}::test_who_waits_gets_a_connection_in_no_transaction",),
     ),
     Mutation(
         "a look at the schema without a bound", "queue/migrate.py",

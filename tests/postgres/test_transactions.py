@@ -8,9 +8,8 @@ import asyncpg
 import pytest
 
 from dragonfly.errors import TransactionAborted
-from dragonfly.postgres.closing import Proof
 from dragonfly.postgres.failures import TROUBLE
-from dragonfly.postgres.transactions import transaction
+from dragonfly.postgres.transactions import Proof, transaction
 
 
 @pytest.fixture

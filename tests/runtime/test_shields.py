@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from dragonfly.events import Events
-from dragonfly.postgres.closing import ClosingConnection
+from dragonfly.postgres.closing import ClosingConnection, brief_transaction
 from dragonfly.postgres.database import open_database
 from dragonfly.postgres.line import Line
 from dragonfly.postgres.transactions import transaction
@@ -68,15 +68,15 @@ async def cut_off(gate: asyncpg.Connection, work: Callable[[], Coroutine[Any, An
     assert not was_cut_off
 
 
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("kind", [transaction, brief_transaction])
 async def test_a_commit_under_way_is_not_cut_off(
-    dsn: str, gated: asyncpg.Connection, together: bool
+    dsn: str, gated: asyncpg.Connection, kind: Callable[..., AbstractAsyncContextManager[None]]
 ) -> None:
     """A cancellation that meets the COMMIT waits for its answer, and the connection is sound."""
     other = await asyncpg.connect(dsn, connection_class=ClosingConnection)
 
     async def write() -> None:
-        async with transaction(other, together=together):
+        async with kind(other):
             await other.execute("INSERT INTO public.notes VALUES ('kept')")
 
     await cut_off(gated, write)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import asyncpg
 
+from dragonfly.postgres.closing import Outermost
 from tests.simulation.answers import CLAIMS, FINISHES, STATEMENTS
 from tests.simulation.loop import OWNER
 from tests.simulation.rows import Row, Work
@@ -33,6 +35,12 @@ class Closing(str):
     __slots__ = ()
 
 
+class ClosingAndBeginning(Closing):
+    """The same with a BEGIN behind both."""
+
+    __slots__ = ()
+
+
 class Connection:
     """One session; all it says can be lost on the way there, or on the way back."""
 
@@ -45,6 +53,8 @@ class Connection:
         self.heard_at = server.loop.now
         self.work: Work | None = None
         self._con = self  # nothing stands between it and the pool's proxy
+        self.outermost = Outermost(self)  # type: ignore[arg-type]
+        self._top_xact: object = None
         self._transport = _Wire()
         self._context = contextvars.copy_context()
         self._closed = False
@@ -99,9 +109,12 @@ class Connection:
         rows = await self.say("SELECT" if statement.startswith("SET ") else statement, *args)
         return f"DONE {len(rows)}"
 
-    async def commit_after(self, statement: str, words: str) -> None:
+    async def commit_after(self, statement: str, words: str, *, begin_next: bool) -> None:
         args = [None if word == "NULL" else int(word) for word in words.split(",")]
-        await self.say(Closing(statement), *args)
+        sent = time.monotonic()
+        await self.say((ClosingAndBeginning if begin_next else Closing)(statement), *args)
+        if begin_next:
+            self.outermost.begun = sent
 
     # --- the way to the server and back ---------------------------------------------------------
 
@@ -150,8 +163,10 @@ class Connection:
     def _apply(self, statement: str, args: tuple[Any, ...]) -> list[Row]:
         server, work = self.server, self.work
         self.heard_at = server.loop.now
-        if statement in {"BEGIN", "COMMIT", "ROLLBACK"}:
-            self._turn(statement)
+        words = statement.split(";")
+        if set(words) <= {"BEGIN", "COMMIT", "ROLLBACK"}:
+            for word in words:
+                self._turn(word)
             return []
         if work is not None and work.failed:
             raise asyncpg.InFailedSQLTransactionError("the transaction is aborted")
@@ -166,6 +181,8 @@ class Connection:
             raise
         if isinstance(statement, Closing):
             self._turn("COMMIT")
+        if isinstance(statement, ClosingAndBeginning):
+            self._turn("BEGIN")
         return rows
 
     def _refuse(self, statement: str) -> None:

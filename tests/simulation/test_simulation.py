@@ -39,13 +39,18 @@ def test_what_befalls_the_supervisor_breaks_no_promise() -> None:
             return
 
 
+def complaints(seed: int) -> list[str]:
+    """The promises that were broken; a simulation that breaks down has found nothing out."""
+    return [each for each in play(seed).broken if "the run broke down" not in each]
+
+
 @pytest.mark.parametrize("seed", KEPT)
 def test_a_seed_that_once_failed(seed: int) -> None:
     """What a seed found stays mended, and it would find it again."""
     flaw, found = KEPT[seed]
     assert () == play(seed).broken, found
     with unmended(flaw):
-        assert play(seed).broken, f"blind to: {found}"
+        assert complaints(seed), f"blind to: {found}"
 
 
 def test_a_seed_is_one_life() -> None:
@@ -142,4 +147,4 @@ def test_a_breakage_is_noticed(
 ) -> None:
     """A supervisor that does one thing wrong is found out by one of the first seeds."""
     with mock.patch.object(place, name, instead):
-        assert any(play(seed).broken for seed in range(SEEDS_TO_NOTICE))
+        assert any(complaints(seed) for seed in range(SEEDS_TO_NOTICE))

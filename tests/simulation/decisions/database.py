@@ -285,6 +285,9 @@ class Lender:
     async def give_back(self) -> None:
         """Nothing is kept."""
 
+    async def end_unused(self) -> None:
+        """Nothing is begun."""
+
 
 class Bystander:
     """What stands for a service that has nothing to do here."""

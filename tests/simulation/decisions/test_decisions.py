@@ -277,4 +277,9 @@ BREAKAGES: dict[str, tuple[Any, str, Any]] = {
 def test_a_breakage_is_noticed(place: Any, name: str, instead: Any) -> None:
     """A supervisor that decides one thing wrongly is found out by one of the first seeds."""
     with standing_stage(), mock.patch.object(place, name, instead):
-        assert any(play(seed).broken for seed in (*KEPT, *range(SEEDS_TO_NOTICE)))
+        assert any(complaints(seed) for seed in (*KEPT, *range(SEEDS_TO_NOTICE)))
+
+
+def complaints(seed: int) -> list[str]:
+    """The promises that were broken; a life that breaks down has found nothing out."""
+    return [each for each in play(seed).broken if "it broke down" not in each]
