@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.bench import Bench
 from benchmarks.peers import DRAGONFLY, PEERS, Peer
 from benchmarks.plot import line_chart
+from benchmarks.rounds import turned
 from benchmarks.works.backlogs import start_rate
 from benchmarks.works.draining import drain
 
@@ -59,10 +60,10 @@ async def curves(
     sizes = Curve("payload", "Cost of a job by payload", "bytes of payload")
     processes = Curve("processes", "Cost of a job by processes", "processes")
     backlog = Curve("backlog", "Cost of a job by others scheduled in front", "jobs in front")
-    fast = [PEERS[name] for name in names if PEERS[name].slow == 1]
+    fast = [name for name in names if PEERS[name].slow == 1]
     jobs, most = bench.sizes.jobs // 2, bench.sizes.backlog
-    for _ in range(rounds):
-        for peer in fast:
+    for number in range(rounds):
+        for peer in (PEERS[name] for name in turned(fast, number)):
             for many in _points(bench, SLOTS) if peer.name in WITH_SLOTS else ():
                 slots.add(peer.name, many, await _cost(bench, peer, jobs, slots=many))
             for padding in _points(bench, PADDINGS):

@@ -14,6 +14,12 @@ from benchmarks.works import TOGETHER, WORKS, Work
 RUN_SECONDS = 600.0
 
 
+def turned(names: list[str], number: int) -> list[str]:
+    """The contestants in the order of this round."""
+    first = number % len(names)
+    return [*names[first:], *names[:first]]
+
+
 async def attempt(bench: Bench, work: Work, peer: Peer) -> str | None:
     """Do one work once; the sentence that says why it failed, or None."""
     try:
@@ -42,9 +48,7 @@ async def run(
     broken: set[tuple[Work, str]] = set()
     for number in range(rounds):
         for work in (WORKS[name] for name in works):
-            first = number % len(names)
-            order = [*names[first:], *names[:first]]
-            peers = [PEERS[name] for name in order if (work, name) not in broken]
+            peers = [PEERS[name] for name in turned(names, number) if (work, name) not in broken]
             began = time.monotonic()
             if work in TOGETHER:
                 for peer in peers:

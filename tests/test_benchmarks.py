@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +15,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.bench import Bench
+from benchmarks import curves
+from benchmarks.bench import QUICK, Bench
 from benchmarks.curves import Curve
 from benchmarks.drivers.protocol import Contestant
 from benchmarks.figures import Figures, Metric
@@ -254,3 +255,23 @@ async def test_another_contestant_first_in_each_round(monkeypatch: pytest.Monkey
     first, second, third = names
     rounds = [taken[at : at + 3] for at in range(0, 12, 3)]
     assert [names, [second, third, first], [third, first, second], names] == rounds
+
+
+async def test_the_curves_begin_with_another_contestant_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that whoever comes after the one that wrote most is not always the same."""
+    taken: list[str] = []
+
+    async def cost(_: object, peer: Peer, *_args: object, **_options: object) -> float:
+        taken.append(peer.name)
+        return 1.0
+
+    for name in ("_cost", "_with_backlog"):
+        monkeypatch.setattr(curves, name, cost)
+    monkeypatch.setattr(curves, "_write", lambda *_: None)
+    bench = cast("Bench", SimpleNamespace(sizes=QUICK))
+    await curves.curves(bench, ["dragonfly", "bare"], 2, lambda _: None)
+
+    # in the middle the same one ends a round and begins the next
+    assert ["dragonfly", "bare", "dragonfly"] == [name for name, _ in groupby(taken)]
