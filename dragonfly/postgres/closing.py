@@ -27,6 +27,9 @@ from dragonfly.postgres.transactions import (
 
 # now() stands still in a transaction: what was begun ahead longer ago is begun anew
 FRESH_SECONDS = 0.01
+# a session reports what it wrote, by which autovacuum goes, only between two transactions: so often
+# one is not begun ahead
+REPORT_SECONDS = 1.0
 
 
 def in_words(args: Sequence[Argument]) -> str | None:
@@ -53,17 +56,36 @@ class Outermost:
     ``begun`` is when (monotonic) the message was sent that began it ahead, for nobody as yet.
     """
 
-    __slots__ = ("_conn", "_held_for", "begun")
+    __slots__ = ("_conn", "_held_for", "_rested", "_said", "begun")
 
     def __init__(self, conn: asyncpg.Connection) -> None:
         self._conn: Any = conn  # its types leave out _top_xact
         self._held_for = conn.transaction()  # what asyncpg makes savepoints in, never started
+        self._rested = time.monotonic()  # when a transaction last ended that began no other
+        self._said = 0  # how much this connection had said when one was begun ahead
         self.begun: float | None = None
 
+    def may_begin_next(self, now: float) -> bool:
+        """Whether the session has reported what it wrote not long ago."""
+        return now - self._rested < REPORT_SECONDS
+
+    def ended(self, now: float, *, begins_next: bool) -> None:
+        """One has ended by a message that was sent now (monotonic), and another one has begun."""
+        self._conn._top_xact = None  # noqa: SLF001 - as asyncpg's own commit() leaves it
+        if begins_next:
+            self.begun, self._said = now, self._conn._protocol.queries_count  # noqa: SLF001
+        else:
+            self._rested = now
+
     def take_over(self, not_before: float) -> bool:
-        """What was begun ahead, but not before this moment and not long ago, is the caller's."""
+        """What was begun ahead, but not before this moment and not long ago, is the caller's.
+
+        Unless somebody has spoken in it, who kept the connection of a loan that was over.
+        """
         begun = self.begun
         if begun is None or begun < not_before or begun < time.monotonic() - FRESH_SECONDS:
+            return False
+        if self._said != self._conn._protocol.queries_count:  # noqa: SLF001
             return False
         self.begun = None
         self._conn._top_xact = self._held_for  # noqa: SLF001 - as asyncpg's own start() does
@@ -84,7 +106,8 @@ class Outermost:
         await self._end("ROLLBACK")
 
     async def _end(self, word: str) -> None:
-        self.begun = self._conn._top_xact = None  # noqa: SLF001
+        self.begun = None
+        self.ended(time.monotonic(), begins_next=False)
         await self._conn.execute(word)
 
 
@@ -102,22 +125,24 @@ class ClosingConnection(asyncpg.Connection):
         """Commit the open transaction if this proof, with its arguments in words, succeeds.
 
         What either of the two raised is raised, and nothing is committed then; of a lost connection
-        nobody knows. With ``begin_next`` the connection is in its next transaction then.
+        nobody knows. With ``begin_next`` the connection is in its next transaction afterwards, but
+        for one each second; an operator who cancels the COMMIT while it waits for the disk cancels
+        that BEGIN: then, too, nobody knows.
         """
         name = self._names.get(statement) or await self.prepared(statement)
         given = f"({words})" if words else ""
-        then = ";BEGIN" if begin_next else ""
-        sent = time.monotonic()
+        now = time.monotonic()
+        begins_next = begin_next and self.outermost.may_begin_next(now)
+        then = ";BEGIN" if begins_next else ""
         try:
             await self.execute(f"EXECUTE {name}{given};COMMIT{then}")
-            if begin_next:
-                self.outermost.begun, self._top_xact = sent, None
+            self.outermost.ended(now, begins_next=begins_next)
         except asyncpg.InvalidSQLStatementNameError:
             self._names.clear()  # a handler's DEALLOCATE ALL: the next transaction prepares anew
             raise
         finally:
             if not self.is_closed() and not self.is_in_transaction():
-                self._top_xact = None  # as asyncpg's own commit() leaves it
+                self._top_xact = None
 
     async def prepared(self, statement: str) -> str:
         """The name by which this session knows the statement; it is prepared at its first use."""

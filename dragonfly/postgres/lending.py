@@ -82,32 +82,36 @@ class Lender:
 
     async def give_back(self) -> None:
         """Return to the pool what is kept, so that it can close what is long idle."""
-        for _ in range(len(self._kept)):  # and no more: others go on lending
-            if self._kept:
-                await self._release(self._kept.pop())
+        kept, self._kept = self._kept, []
+        await self._release_all(kept)
 
-    def drop_begun(self) -> None:
-        """Close what is kept in a transaction, at the end of the process."""
-        for proxy in self._kept:
-            if _begun_at(proxy) is not None:
-                proxy.terminate()
+    async def _release_all(self, proxies: list[PoolConnectionProxy]) -> None:
+        if not proxies:
+            return
+        async with anyio.create_task_group() as group:  # a silent one holds up none of the others
+            for proxy in proxies:
+                group.start_soon(self._release, proxy)
 
     async def end_unused(self) -> None:
-        """Until cancelled, end what was begun ahead for nobody."""
-        while True:
-            await self._begun.wait()
-            await asyncio.sleep(UNUSED_SECONDS)
+        """Until cancelled, end what was begun ahead for nobody; then close what is left of it."""
+        try:
+            while True:
+                await self._begun.wait()
+                await asyncio.sleep(UNUSED_SECONDS / 4)
+                await self._end_late()
+        finally:
+            for proxy in self._kept:
+                if _begun_at(proxy) is not None:
+                    proxy.terminate()
+
+    async def _end_late(self) -> None:
+        old = time.monotonic() - UNUSED_SECONDS
+        begun = {proxy: at for proxy in self._kept if (at := _begun_at(proxy)) is not None}
+        late = [proxy for proxy, at in begun.items() if at <= old]
+        self._kept = [proxy for proxy in self._kept if proxy not in late]
+        if len(late) == len(begun):
             self._begun.clear()
-            old = time.monotonic() - UNUSED_SECONDS
-            for proxy in self._kept.copy():
-                begun = _begun_at(proxy)
-                if begun is None or proxy not in self._kept:
-                    continue
-                if begun > old:
-                    self._begun.set()
-                else:
-                    self._kept.remove(proxy)
-                    await self._release(proxy)
+        await self._release_all(late)
 
     async def prove_idle(self) -> None:
         """Let each connection that is not lent prove itself; a silent one leaves the pool."""
@@ -174,6 +178,11 @@ class Loan:
     def __init__(self, lender: Lender, *, begun: bool) -> None:
         self._lender = lender
         self._begun = begun
+
+    @property
+    def changed(self) -> bool:
+        """Something of it stays with the connection, which is not kept at hand after it then."""
+        return self._lent.changed
 
     async def __aenter__(self) -> Connection:
         lender, kept = self._lender, self._lender._kept  # noqa: SLF001 - a part of it
@@ -264,4 +273,4 @@ async def _ended(proxy: PoolConnectionProxy) -> bool:
         if not isinstance(error, TROUBLE):
             raise
         return False
-    return True
+    return not _is_lost(proxy)  # its bound may have passed while the answer lay there unread

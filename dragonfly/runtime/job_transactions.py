@@ -14,7 +14,7 @@ from dragonfly.errors import JobMisuse
 from dragonfly.job import Job
 from dragonfly.postgres.bounds import answering
 from dragonfly.postgres.closing import brief_transaction
-from dragonfly.postgres.lending import Lender, behind
+from dragonfly.postgres.lending import Lender, Loan, behind
 from dragonfly.postgres.transactions import Proof, transaction
 from dragonfly.queue import store
 from dragonfly.runtime.ledger import Ledger
@@ -35,6 +35,8 @@ class JobTransaction:
     """
 
     __slots__ = ("_job", "_lend", "_loan", "_set_local", "_work")
+
+    _loan: AbstractAsyncContextManager[Connection]
 
     def __init__(self, job: Job[Any], lend: Lend, set_local: Mapping[str, str]) -> None:
         self._job = job
@@ -97,9 +99,9 @@ class JobTransaction:
             await self._loan.__aexit__(type(failure), failure, failure.__traceback__)
             store.raise_if_lost(job.claim, failure)
             raise
-        await self._loan.__aexit__(kind, error, trace)
         if error is None:
-            job.finished = job.completion is not None
+            job.finished = job.completion is not None  # even if the loan's end is cut off
+        await self._loan.__aexit__(kind, error, trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class BriefJobTransaction(JobTransaction):
 
     __slots__ = ("_rush",)
 
+    _loan: Loan
+
     def __init__(self, job: Job[Any], rush: Rush) -> None:
         super().__init__(job, rush.lender.lend_begun, {})
         self._rush = rush
@@ -137,4 +141,5 @@ class BriefJobTransaction(JobTransaction):
         )
 
     def _begins_next(self) -> bool:
-        return self._job.completion is not None and self._rush.is_on
+        kept = not self._loan.changed  # else nobody could take it over
+        return kept and self._job.completion is not None and self._rush.is_on

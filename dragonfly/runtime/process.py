@@ -195,7 +195,6 @@ async def open_process(
         finally:
             for each in (claims, finishes, heartbeats):
                 await each.aclose()
-            lender.drop_begun()
             await lender.give_back()
 
 

@@ -255,6 +255,31 @@ MUTATIONS = (
         ("tests/runtime/test_brief_transactions.py::test_now_is_never_before_the_claim",),
     ),
     Mutation(
+        "rows that autovacuum does not hear of", _CLOSING,
+        "begin_next and self.outermost.may_begin_next(now)", "begin_next",
+        (f"{_CLOSING_TESTS}::test_what_is_written_without_end_is_counted",),
+    ),
+    Mutation(
+        "a stranger's words in a job's transaction", _CLOSING,
+        "if self._said != self._conn._protocol.queries_count:", "if False:",
+        (f"{_CLOSING_TESTS}::test_what_a_stranger_said_in_it_is_undone",),
+    ),
+    Mutation(
+        "a connection that is lent although its bound has passed", "postgres/lending.py",
+        "return not _is_lost(proxy)  #", "return True  #",
+        (f"{_LENDING_BEGUN}::test_a_loop_that_stalls_meanwhile_harms_nobody",),
+    ),
+    Mutation(
+        "silent connections that are ended one after the other", "postgres/lending.py",
+        "group.start_soon(self._release, proxy)", "await self._release(proxy)",
+        (f"{_LENDING_BEGUN}::test_silent_ones_do_not_wait_for_each_other",),
+    ),
+    Mutation(
+        "a job that is not finished before its loan has ended", "runtime/job_transactions.py",
+        "job.finished = job.completion is not None  #", "pass  #",
+        ("tests/runtime/test_brief_transactions.py::test_a_time_out_behind_the_commit_undoes_nothing",),
+    ),
+    Mutation(
         "progress that waits in a transaction nobody knows of", "postgres/lending.py",
         "        if not self._begun:\n", "        if False:\n",
         ("tests/runtime/test_brief_transactions.py::test_progress_beside_it_is_seen_at_once",),

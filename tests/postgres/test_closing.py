@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import asyncpg
 import pytest
 
@@ -203,6 +204,46 @@ async def test_what_was_begun_long_ago_is_begun_anew(
 
     assert ["ROLLBACK;BEGIN", INSERT] == numbers.said[:2]
     assert 2 == await numbers.fetchval(COUNT)
+
+
+async def test_once_a_second_none_is_begun_ahead(
+    numbers: Telling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session reports what it wrote between two transactions, so there has to be a between."""
+    await begin_ahead(numbers, monkeypatch)
+    monkeypatch.setattr(closing, "REPORT_SECONDS", -1.0)
+    await write(numbers, 2, begins_next=True)
+    assert not numbers.is_in_transaction()
+    monkeypatch.setattr(closing, "REPORT_SECONDS", 600.0)
+    await write(numbers, 3, begins_next=True)
+
+    assert numbers.is_in_transaction()
+
+
+async def test_what_is_written_without_end_is_counted(
+    numbers: Telling, conn: asyncpg.Connection
+) -> None:
+    """Autovacuum hears of the rows while transactions go on to follow each other at once."""
+    await numbers.execute("CREATE TABLE public.rows (n bigint)")
+    counted = "SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'rows'"
+    with anyio.fail_after(20):
+        while not await conn.fetchval(counted):
+            for _ in range(100):
+                async with brief_transaction(numbers, begins_next=lambda: True):
+                    await numbers.execute("INSERT INTO public.rows VALUES (1)")
+
+
+@pytest.mark.parametrize("words", ["SELECT nonsense", "INSERT INTO public.numbers VALUES (7)"])
+async def test_what_a_stranger_said_in_it_is_undone(
+    numbers: Telling, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """A statement of a job that is over, late, harms or joins no other one's transaction."""
+    await begin_ahead(numbers, monkeypatch)
+    with suppress(asyncpg.PostgresError):
+        await numbers.execute(words)
+    await write(numbers, 2, begins_next=False)
+
+    assert [1, 2] == [row[0] for row in await numbers.fetch("SELECT n FROM public.numbers")]
 
 
 async def test_what_was_begun_before_a_moment_is_begun_anew(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,9 +12,11 @@ import asyncpg
 import pytest
 
 from dragonfly.postgres import closing
+from dragonfly.postgres import lending as lending_module
 from dragonfly.postgres.closing import brief_transaction
 from dragonfly.postgres.lending import Lender, behind
 from tests.postgres.test_lending import backend, lending
+from tests.proxy import proxy
 from tests.support import until
 
 pytestmark = pytest.mark.unpooled("transaction", reason="sessions have to be our own for it")
@@ -117,6 +120,52 @@ async def test_who_waits_gets_a_connection_in_no_transaction(
                 assert lender.is_wanted
 
     assert (["idle"], []) == (states, complaints)
+
+
+async def test_a_loop_that_stalls_meanwhile_harms_nobody(
+    dsn: str, complaints: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever gets a connection gets one that lives, even if the answer was read too late."""
+    monkeypatch.setattr(lending_module, "PROOF_SECONDS", 0.2)
+    answers = []
+
+    async def use(lender: Lender) -> None:
+        async with lender.lend() as lent:
+            answers.append(await lent.fetchval("SELECT 1"))
+
+    async def stall() -> None:
+        time.sleep(0.5)
+
+    async with lending(dsn) as lender:
+        await begin_ahead(lender)
+        async with anyio.create_task_group() as group:
+            group.start_soon(use, lender)
+            group.start_soon(stall)
+
+    assert [1] == answers
+
+
+async def test_silent_ones_do_not_wait_for_each_other(
+    dsn: str, complaints: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To be rid of four connections that give no answer takes as long as to be rid of one."""
+    monkeypatch.setattr(lending_module, "PROOF_SECONDS", 1.0)
+
+    async def one(lender: Lender, meet: anyio.Event, there: list[int]) -> None:
+        async with lender.lend_begun() as lent, committed(lent):
+            there.append(await lent.fetchval("SELECT 1"))
+            if len(there) == 4:
+                meet.set()
+            await meet.wait()
+
+    async with proxy(dsn) as between, lending(between.dsn, 4) as lender:
+        meet, there = anyio.Event(), list[int]()
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(one, lender, meet, there)
+        between.silence("dragonfly jobs")
+        with anyio.fail_after(3):
+            await lender.give_back()
 
 
 @pytest.mark.unpooled(reason="a pooler hides whose session it was")

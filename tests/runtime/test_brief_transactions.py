@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from dragonfly import Job, Worker, enqueue, enqueue_many
-from dragonfly.events import JobFinished, JobsClaimed
+from dragonfly.events import JobFinished, JobLockLost, JobsClaimed
 from dragonfly.postgres import closing, lending
 from dragonfly.postgres.closing import ClosingConnection
 from dragonfly.runtime import pace
@@ -82,6 +82,57 @@ async def test_where_jobs_take_long_each_begins_its_own(
 
     assert JOBS == said.count("BEGIN")
     assert [] == [message for message in said if message.endswith(";BEGIN")]
+
+
+async def test_where_it_cannot_be_kept_none_is_begun(
+    dsn: str, conn: asyncpg.Connection, said: list[str]
+) -> None:
+    """A handler that leaves a prepared statement on its connection pays for no BEGIN in vain."""
+    worker = Worker("preparer", concurrency=1)
+
+    @worker.job("prepare")
+    async def prepare(job: Job[Payload]) -> None:
+        async with job.transaction() as tx:
+            await tx.prepare("SELECT 1")
+            job.complete()
+
+    await enqueue_many(conn, "prepare", [{}] * JOBS)
+    await drain(dsn, worker)
+
+    assert [] == [message for message in said if message.endswith(";BEGIN")]
+
+
+async def test_a_time_out_behind_the_commit_undoes_nothing(
+    dsn: str, conn: asyncpg.Connection, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job is finished with its commit, whatever cuts off what happens to its connection then."""
+    real, cut_off = closing.Outermost.rollback, []
+
+    async def rollback(self: closing.Outermost) -> None:
+        if self.begun is not None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cut_off.append(self)
+                raise
+        await real(self)
+
+    monkeypatch.setattr(closing.Outermost, "rollback", rollback)
+    monkeypatch.setattr(lending.Loan, "changed", False)
+    worker = Worker("preparer", concurrency=1)
+
+    @worker.job("prepare", timeout=0.5)
+    async def prepare(job: Job[Payload]) -> None:
+        async with job.transaction() as tx:
+            await tx.prepare("SELECT 1")
+            job.complete()
+
+    await enqueue_many(conn, "prepare", [{}] * 5)
+    _, seen = await drain(dsn, worker)
+
+    assert cut_off
+    assert [] == seen.of(JobLockLost)
+    assert 5 == await conn.fetchval("SELECT count(*) FROM ops.jobs WHERE status = 'completed'")
 
 
 async def test_now_is_never_before_the_claim(

@@ -7,6 +7,7 @@ import contextvars
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -55,6 +56,7 @@ class Connection:
         self._con = self  # nothing stands between it and the pool's proxy
         self.outermost = Outermost(self)  # type: ignore[arg-type]
         self._top_xact: object = None
+        self._protocol = SimpleNamespace(queries_count=0)
         self._transport = _Wire()
         self._context = contextvars.copy_context()
         self._closed = False
@@ -111,10 +113,10 @@ class Connection:
 
     async def commit_after(self, statement: str, words: str, *, begin_next: bool) -> None:
         args = [None if word == "NULL" else int(word) for word in words.split(",")]
-        sent = time.monotonic()
-        await self.say((ClosingAndBeginning if begin_next else Closing)(statement), *args)
-        if begin_next:
-            self.outermost.begun = sent
+        now = time.monotonic()
+        begins_next = begin_next and self.outermost.may_begin_next(now)
+        await self.say((ClosingAndBeginning if begins_next else Closing)(statement), *args)
+        self.outermost.ended(now, begins_next=begins_next)
 
     # --- the way to the server and back ---------------------------------------------------------
 
