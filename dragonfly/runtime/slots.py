@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -77,31 +78,30 @@ class Slot:
 
     async def run(self) -> None:
         """Serve until the worker has nothing more to give."""
-        self.task = asyncio.current_task()
-        while True:
+        self.task = task = asyncio.current_task()
+        while task is not None:
             self._scope, self.cause = anyio.CancelScope(), None
-            with self._scope:
-                await self._serve()
-            if self.cause is None:
-                return
+            try:
+                with self._scope:
+                    await self._serve(task)
+            except asyncio.CancelledError:
+                if anyio.current_effective_deadline() == -math.inf:
+                    raise
+                await _forget_strays(task)
+            else:
+                if self.cause is None:
+                    return
 
-    async def _serve(self) -> None:
+    async def _serve(self, task: asyncio.Task[Any]) -> None:
         feed = self._feed
         while self.cause is None:
             claim = feed.next()
             if claim is not None:
                 await self._execute(claim, self._handlers[claim.job_type])
-            elif not await self._more():
+                if task.cancelling() and not self._is_cancelled():
+                    await _forget_strays(task)
+            elif not await feed.more():
                 return
-
-    async def _more(self) -> bool:
-        try:
-            return await self._feed.more()
-        except asyncio.CancelledError:
-            if self._is_cancelled() or self.task is None:
-                raise
-            self.task.uncancel()  # by what a handler left behind, a timer: this is no end
-            return True
 
     def interrupt(self, cause: Interruption) -> None:
         """Cancel the handler that runs here."""
@@ -161,6 +161,18 @@ class Slot:
         if self.cause is Interruption.LOST:
             return Ending(None, Verdict.NEUTRAL, "lost")
         return Ending(released(claim), Verdict.NEUTRAL, "released")
+
+
+async def _forget_strays(task: asyncio.Task[Any]) -> None:
+    """Take back what a handler, or what it left behind, cancelled, for the task counts it for ever.
+
+    An anyio scope that was open then lets even its own cancellation out, and so does each task
+    group of asyncio after it.
+    """
+    while task.uncancel():
+        pass
+    with suppress(asyncio.CancelledError):
+        await asyncio.sleep(0)  # one that has not come yet
 
 
 class Rest:

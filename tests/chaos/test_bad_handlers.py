@@ -57,29 +57,6 @@ async def end_of(conn: asyncpg.Connection, seen: Recorder, job_id: int) -> async
     return row
 
 
-async def test_what_it_left_behind_cancels_nobody(dsn: str, conn: asyncpg.Connection) -> None:
-    """A timer that cancels the handler's task after its end ends no worker, and blames no job."""
-    cancelled = anyio.Event()
-
-    async def bad(_: Job[Payload]) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-
-        def cancel() -> None:
-            task.cancel()
-            cancelled.set()
-
-        asyncio.get_running_loop().call_later(0.05, cancel)
-
-    async with running(dsn, worker_with(bad)) as (_, seen):
-        job_id = await enqueue(conn, "bad", {})
-        await seen.wait_for(JobFinished)
-        await cancelled.wait()
-        row = await end_of(conn, seen, job_id)
-
-    assert ("completed", 1) == (row["status"], row["attempts"])
-
-
 class Mute(Exception):
     """An error that cannot say what it is."""
 

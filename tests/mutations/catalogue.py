@@ -18,6 +18,7 @@ _RESCUE = "tests/queue/test_rescue.py"
 _STOPS = "tests/simulation/test_stops.py"
 _CLOSING = "postgres/closing.py"
 _CLOSING_TESTS = "tests/postgres/test_closing.py"
+_STRAYS = "tests/chaos/test_stray_cancellations.py"
 _LENDING_BEGUN = "tests/postgres/test_lending_begun.py"
 _ORDER = "tests/queue/test_lock_order.py"
 _PLANS = "tests/queue/test_plans.py"
@@ -336,8 +337,19 @@ MUTATIONS = (
     ),
     Mutation(
         "a worker that a stray cancellation ends", "runtime/slots.py",
-        "if self._is_cancelled() or self.task is None:", "if True:",
-        ("tests/chaos/test_bad_handlers.py::test_what_it_left_behind_cancels_nobody",),
+        "if anyio.current_effective_deadline() == -math.inf:\n                    raise",
+        "if True:\n                    raise",
+        (f"{_STRAYS}::test_what_it_left_behind_cancels_nobody",),
+    ),
+    Mutation(
+        "a cancellation that comes after it was forgotten", "runtime/slots.py",
+        "        await asyncio.sleep(0)  # one", "        pass  # one",
+        (f"{_STRAYS}::test_a_time_out_after_it_ends_a_job_and_no_slot",),
+    ),
+    Mutation(
+        "a cancellation that is counted for ever", "runtime/slots.py",
+        "if task.cancelling() and not self._is_cancelled():", "if False:",
+        (f"{_STRAYS}::test_a_time_out_after_it_ends_a_job_and_no_slot",),
     ),
     Mutation(
         "a use that never gives up", "postgres/line.py", "self._scope.cancel()", "pass",
