@@ -12,14 +12,11 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 from unittest import mock
-from weakref import WeakSet
 
 from dragonfly.runtime.health import Health
 from dragonfly.runtime.loop import WorkerLoop
-from tests.simulation.world import World
 
-_succeeded, _mend = Health.succeeded, World.mend
-_mended: WeakSet[World] = WeakSet()
+_succeeded = Health.succeeded
 
 
 def _leave_the_shut(_self: WorkerLoop, _claims: Any) -> None:
@@ -34,18 +31,11 @@ def _succeed_while_away(self: Health, job_type: str) -> None:
         self._away_since = since
 
 
-def _mend_once(self: World) -> None:
-    if self not in _mended:
-        _mended.add(self)
-        _mend(self)
-
-
 class Flaw(Enum):
-    """What was wrong once, of the product or of the simulation: place, name, and how it was."""
+    """What was wrong once: place, name, and how it was."""
 
     SHUT = (WorkerLoop, "_give_back_the_shut", _leave_the_shut)
     AWAY = (Health, "succeeded", _succeed_while_away)
-    LATE = (World, "mend", _mend_once)
 
 
 @contextmanager
@@ -57,18 +47,14 @@ def unmended(flaw: Flaw) -> Iterator[None]:
 
 
 KEPT: dict[int, tuple[Flaw, str]] = {
-    12: (
+    183: (
         Flaw.SHUT,
         "a claim that travelled while a circuit opened brought jobs of its type, and they started",
     ),
-    172: (Flaw.SHUT, "the same with a circuit that opens among the first jobs"),
-    21: (
+    275: (Flaw.SHUT, "the same with a circuit that opens among the first jobs"),
+    179: (
         Flaw.AWAY,
         "a job that needed no database made the pauses of an absent one start again at a second",
     ),
-    63: (Flaw.AWAY, "the same, in a database that is away again and again"),
-    2330: (
-        Flaw.LATE,
-        "a worker that was given up late, for what had begun before all was well, stayed away",
-    ),
+    125: (Flaw.AWAY, "the same, in a database that is away again and again"),
 }
