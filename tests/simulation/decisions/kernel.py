@@ -91,6 +91,10 @@ class Task:
         self.fresh = True  # whatever befalls it, it begins
         self.firm = False  # it waits for its children, whom a cancellation reaches by itself
 
+    def cancelling(self) -> int:
+        """How many cancellations it has had but those of scopes; nobody has others here."""
+        return 0
+
 
 class Timer:
     """A callback that has its time, and may be cancelled before."""
