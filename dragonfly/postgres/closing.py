@@ -70,8 +70,7 @@ class Outermost:
         return now - self._rested < REPORT_SECONDS
 
     def ended(self, now: float, *, begins_next: bool) -> None:
-        """One has ended by a message that was sent now (monotonic), and another one has begun."""
-        self._conn._top_xact = None  # noqa: SLF001 - as asyncpg's own commit() leaves it
+        """One has ended by a message that was sent now (monotonic); another has begun, or not."""
         if begins_next:
             self.begun, self._said = now, self._conn._protocol.queries_count  # noqa: SLF001
         else:
@@ -88,14 +87,13 @@ class Outermost:
         if self._said != self._conn._protocol.queries_count:  # noqa: SLF001
             return False
         self.begun = None
-        self._conn._top_xact = self._held_for  # noqa: SLF001 - as asyncpg's own start() does
         return True
 
     async def start(self) -> None:
         """Begin, whatever was begun ahead."""
         begun, self.begun = self.begun, None
         await self._conn.execute("BEGIN" if begun is None else "ROLLBACK;BEGIN")
-        self._conn._top_xact = self._held_for  # noqa: SLF001
+        self._conn._top_xact = self._held_for  # noqa: SLF001 - as asyncpg's own start() does
 
     async def commit(self) -> None:
         """Commit."""
@@ -106,7 +104,7 @@ class Outermost:
         await self._end("ROLLBACK")
 
     async def _end(self, word: str) -> None:
-        self.begun = None
+        self.begun = self._conn._top_xact = None  # noqa: SLF001
         self.ended(time.monotonic(), begins_next=False)
         await self._conn.execute(word)
 
@@ -142,7 +140,7 @@ class ClosingConnection(asyncpg.Connection):
             raise
         finally:
             if not self.is_closed() and not self.is_in_transaction():
-                self._top_xact = None
+                self._top_xact = None  # as asyncpg's own commit() leaves it
 
     async def prepared(self, statement: str) -> str:
         """The name by which this session knows the statement; it is prepared at its first use."""

@@ -19,7 +19,7 @@ from dragonfly.events import (
     WorkerPaused,
 )
 from dragonfly.job import RetryPolicy
-from dragonfly.postgres import database, lending, transactions
+from dragonfly.postgres import closing, database, lending, transactions
 from dragonfly.runtime import execution, listener, process
 from tests.proxy import Proxy, proxy
 from tests.support import Recorder, drain, running, until
@@ -37,6 +37,8 @@ def short_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
         (process, "STATEMENT_SECONDS"),
         (transactions, "BEGIN_SECONDS"),
         (transactions, "COMMIT_SECONDS"),
+        (closing, "BEGIN_SECONDS"),
+        (closing, "COMMIT_SECONDS"),
         (execution, "COMMIT_SECONDS"),
         (lending, "RELEASE_SECONDS"),
         (listener, "PROOF_EVERY_SECONDS"),
