@@ -28,7 +28,7 @@ class Sizes:
     jobs: int = 100_000
     ones: int = 5_000
     crowd: int = 10_000
-    transactions: int = 10_000
+    transactions: int = 30_000
     pickups: int = 500
     idle_seconds: float = 60.0
     backlog: int = 1_000_000

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CLOSE_SECONDS = 2.0
 # a look from the start of the queue comes after so many times as long as the last one took
-START_SHARE = 10
+START_SHARE = 20
 # so often a worker that is never idle looks for jobs with concurrency keys, if it knows of none
 KEYED_SECONDS = 0.1
 
@@ -144,10 +144,10 @@ class Claims:
     async def _claim_head(
         self, conn: Connection, job_types: Sequence[str], limit: int
     ) -> list[Claim]:
-        """Go on behind the last claim, but look from the start for a tenth of the time.
+        """Go on behind the last claim, but look from the start for a twentieth of the time.
 
         So what a pinned horizon keeps in the index costs little, and what came to stand in front
-        waits ten times as long as looking for it takes.
+        waits twenty times as long as looking for it takes.
         """
         began = time.monotonic()
         behind = self._last
