@@ -96,18 +96,13 @@ async def enqueue(
         require_zone(run_at, due_at)
     if parent is not None:
         correlation_id, parent_id = descent(parent, correlation_id, parent_id)
-    text = payload_json(payload)
+    head = (job_type, payload_json(payload), run_at, priority)
+    rest = (concurrency_key, max_attempts, due_at, correlation_id, parent_id)
     job_id: int
     if unique_key is None:
-        job_id = await conn.fetchval(
-            sql.ENQUEUE, job_type, text, run_at, priority, concurrency_key, max_attempts, due_at,
-            correlation_id, parent_id,
-        )  # fmt: skip
+        job_id = await conn.fetchval(sql.ENQUEUE, *head, *rest)
     else:
-        job_id = await conn.fetchval(
-            sql.ENQUEUE_KEYED, job_type, text, run_at, priority, unique_key, concurrency_key,
-            max_attempts, due_at, correlation_id, parent_id, on_conflict,
-        )  # fmt: skip
+        job_id = await conn.fetchval(sql.ENQUEUE_KEYED, *head, unique_key, *rest, on_conflict)
     return job_id
 
 
