@@ -160,32 +160,45 @@ async def _copy(
     drawing = asyncio.ensure_future(conn.fetchval(draw, count))
     try:
         await asyncio.sleep(0)  # until it is sent
-        texts = list(texts)  # encoded while the server draws
+        # written while the server draws
+        texts = list(texts)
+        columns, endings = _beside_payloads(like, limits)
     finally:
         ids: list[int] = await drawing  # the connection is free again, whatever happened
-    shared = {name: getattr(like, name) for name in _SHARED}
-    # where nothing is given the table's default holds
-    given = {name: _field(value) for name, value in shared.items() if value is not None}
     await conn.copy_to_table(
         "jobs",
         schema_name="ops",
-        columns=["id", "payload", "concurrency_key", *given],
-        source=_pieces(ids, texts, limits, "".join(f"\t{field}" for field in given.values())),
+        columns=["id", "payload", *columns],
+        source=_pieces(ids, texts, endings),
         encoding="utf8",
     )
     return ids
 
 
+def _beside_payloads(like: NewJob, limits: Sequence[str | None]) -> tuple[list[str], list[str]]:
+    """The other columns, and how each line goes on with them.
+
+    Where nothing is given the table's default holds.
+    """
+    shared = {name: getattr(like, name) for name in _SHARED}
+    given = {name: _field(value) for name, value in shared.items() if value is not None}
+    same = "".join(f"\t{field}" for field in given.values())
+    if limits.count(None) == len(limits):
+        return [*given], [f"{same}\n"] * len(limits)
+    keys = (_NULL if limit is None else _field(limit) for limit in limits)
+    return [*given, "concurrency_key"], [f"{same}\t{key}\n" for key in keys]
+
+
 async def _pieces(
-    ids: Sequence[int], texts: Sequence[str], limits: Sequence[str | None], same: str
+    ids: Sequence[int], texts: Sequence[str], endings: Sequence[str]
 ) -> AsyncIterator[bytes]:
-    """A line for each job, many at a time; ``same`` is what all of them end with."""
+    """A line for each job, many at a time."""
     lines: list[str] = []
     length = 0
-    for job_id, text, limit in zip(ids, texts, limits, strict=True):
+    for job_id, text, ending in zip(ids, texts, endings, strict=True):
         # JSON has no raw tabs and line ends: its backslashes are all there is to escape
         payload = text.replace("\\", r"\\")
-        lines.append(f"{job_id}\t{payload}\t{_NULL if limit is None else _field(limit)}{same}\n")
+        lines.append(f"{job_id}\t{payload}{ending}")
         length += len(lines[-1])
         if length >= PIECE_LENGTH:
             yield "".join(lines).encode()

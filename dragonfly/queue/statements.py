@@ -306,11 +306,13 @@ SELECT ops.enqueue_job($1, $2::jsonb, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 """
 
 # What the function does where no key can be taken, without its detour: a twentieth of the time of a
-# job that is added alone (benchmark W1).
+# job that is added alone (benchmark W1). A parameter without a type would be of the column's, which
+# clients have to look up first.
 ENQUEUE = """
 INSERT INTO ops.jobs (job_type, payload, run_at, priority, concurrency_key, max_attempts, due_at,
                       correlation_id, parent_id)
-VALUES ($1, $2, coalesce($3, now()), $4::integer, $5, coalesce($6, 8), $7, $8, $9)
+VALUES ($1::text, $2, coalesce($3, now()), $4::integer, $5::text, coalesce($6::integer, 8),
+        $7, $8, $9)
 RETURNING id
 """
 
@@ -348,8 +350,8 @@ SELECT coalesce(id, ops.enqueue_job(job_type, payload::jsonb, run_at, priority, 
 ENQUEUE_MANY = """
 INSERT INTO ops.jobs (id, job_type, payload, unique_key, concurrency_key, run_at, priority,
                       max_attempts, due_at, correlation_id, parent_id)
-SELECT numbered.id, $1, numbered.payload::jsonb, numbered.unique_key, numbered.concurrency_key,
-       coalesce($5, now()), $6, coalesce($7, 8), $8, $9, $10
+SELECT numbered.id, $1::text, numbered.payload::jsonb, numbered.unique_key,
+       numbered.concurrency_key, coalesce($5, now()), $6, coalesce($7::integer, 8), $8, $9, $10
   FROM (SELECT nextval('ops.jobs_id_seq') AS id, new.*
           FROM (SELECT *
                   FROM unnest($2::text[], $3::text[], $4::text[])

@@ -111,7 +111,10 @@ async def test_the_choice_for_a_taken_key(shell: Shell, conn: asyncpg.Connection
         (["greet", "NaN"], "PAYLOAD_INVALID: not JSON: expected value at byte 1."),
         (["greet", '"\\u0000"'], "PAYLOAD_INVALID: the payload holds NaN, Infinity or"),
         (["simplicity_ingest", "{}"], "PAYLOAD_INVALID: the payload of simplicity_ingest does not"),
-        ([""], "the database refused a job (jobs_job_type_check); nothing was enqueued."),
+        (
+            [""],
+            "the database refused a job (job_type_has_1_to_200_letters); nothing was enqueued.",
+        ),
         ([], "Name a JOB_TYPE, or a --file"),
         (["greet", "{}", "--file", "-"], "Give a PAYLOAD or a --file, not both."),
         (["greet", "--file", "-", "--unique-key", "k"], "would be one job"),

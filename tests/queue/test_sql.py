@@ -36,6 +36,8 @@ TEXTS = {
     for name, text in vars(module).items()
     if isinstance(text, str) and name.isupper() and name not in fragments.__dict__
 }
+# PostgreSQL numbers its own types below this, the same in every database
+FIRST_OF_A_DATABASE = 16_384
 
 
 def test_all_are_found() -> None:
@@ -50,6 +52,15 @@ async def test_each_prepares(conn: asyncpg.Connection, name: str) -> None:
 
     numbers = {int(number) for number in re.findall(r"\$(\d+)", TEXTS[name])}
     assert set(range(1, len(prepared.get_parameters()) + 1)) == numbers
+
+
+@pytest.mark.parametrize("name", TEXTS)
+async def test_no_type_has_to_be_looked_up(conn: asyncpg.Connection, name: str) -> None:
+    """Each parameter and column has a type that every client knows, never one of the schema's."""
+    prepared = await conn.prepare(TEXTS[name])
+
+    kinds = [*prepared.get_parameters(), *(column.type for column in prepared.get_attributes())]
+    assert [] == [kind for kind in kinds if kind.oid >= FIRST_OF_A_DATABASE]
 
 
 @pytest.mark.parametrize("name", TEXTS)

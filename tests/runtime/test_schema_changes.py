@@ -18,6 +18,7 @@ from dragonfly.events import (
     WorkerFell,
     WorkerPaused,
 )
+from dragonfly.queue.migrate import migrate
 from dragonfly.settings import Settings
 from tests.roles import administering, with_login
 from tests.support import Recorder, running, until
@@ -226,3 +227,38 @@ async def test_a_table_altered_in_between_is_no_bug(dsn: str, conn: asyncpg.Conn
         await until(conn, COMPLETED, expected=4)
 
     assert [] == [event for event in seen.of(JobFinished) if event.outcome == "failed"]
+
+
+BEFORE_DOMAINS = """
+ALTER TABLE ops.jobs
+    ALTER COLUMN job_type TYPE text,
+    ALTER COLUMN unique_key TYPE text,
+    ALTER COLUMN concurrency_key TYPE text,
+    ALTER COLUMN attempts TYPE integer,
+    ALTER COLUMN max_attempts TYPE integer,
+    ALTER COLUMN crashes TYPE smallint,
+    ADD CONSTRAINT jobs_job_type_check CHECK (length(job_type) BETWEEN 1 AND 200),
+    ADD CONSTRAINT jobs_counts CHECK (attempts >= 0 AND max_attempts >= 1 AND crashes >= 0),
+    ADD CONSTRAINT jobs_keys CHECK (length(unique_key) <= 500 AND length(concurrency_key) <= 500);
+DROP DOMAIN ops.job_type, ops.job_key, ops.attempt_count, ops.attempt_limit, ops.crash_count;
+DELETE FROM ops.migrations WHERE number = 13;
+"""
+
+
+async def test_a_migration_changes_types_under_a_worker(dsn: str, conn: asyncpg.Connection) -> None:
+    """What the worker had prepared is void then; its jobs go on, once each, and no row is moved."""
+    await conn.execute(BEFORE_DOMAINS)
+    place = "SELECT pg_relation_filenode('ops.jobs')"
+    before = await conn.fetchval(place)
+    async with running(dsn, worker(), backoff_scale=0.005) as (_, seen):
+        for kind in ("return", "write"):
+            await enqueue_many(conn, kind, [{}] * 5)
+        await seen.wait_for(JobFinished, count=10)
+        assert [13] == [migration.number for migration in await migrate(conn)]
+        for kind in ("return", "write"):
+            await enqueue_many(conn, kind, [{}] * 5)
+        await until(conn, COMPLETED, expected=20)
+
+    await assert_unharmed(conn, seen, 20)
+    assert 10 == await conn.fetchval("SELECT count(*) FROM public.effects")
+    assert before == await conn.fetchval(place)
