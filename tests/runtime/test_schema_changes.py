@@ -231,6 +231,8 @@ async def test_a_table_altered_in_between_is_no_bug(dsn: str, conn: asyncpg.Conn
 
 BEFORE_DOMAINS = """
 ALTER TABLE ops.jobs
+    DROP CONSTRAINT jobs_state,
+    ADD CONSTRAINT jobs_state CHECK (status <> ''),
     ALTER COLUMN job_type TYPE text,
     ALTER COLUMN unique_key TYPE text,
     ALTER COLUMN concurrency_key TYPE text,
@@ -240,7 +242,9 @@ ALTER TABLE ops.jobs
     ADD CONSTRAINT jobs_job_type_check CHECK (length(job_type) BETWEEN 1 AND 200),
     ADD CONSTRAINT jobs_counts CHECK (attempts >= 0 AND max_attempts >= 1 AND crashes >= 0),
     ADD CONSTRAINT jobs_keys CHECK (length(unique_key) <= 500 AND length(concurrency_key) <= 500);
-DROP DOMAIN ops.job_type, ops.job_key, ops.attempt_count, ops.attempt_limit, ops.crash_count;
+DROP DOMAIN ops.job_type, ops.job_key, ops.attempt_count, ops.attempt_limit, ops.crash_count,
+            ops.possible_job_state;
+DROP TYPE ops.job_state;
 DELETE FROM ops.migrations WHERE number = 13;
 """
 
