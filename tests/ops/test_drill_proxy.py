@@ -119,3 +119,26 @@ async def test_a_server_without_tls(options: str, reached: bool) -> None:
         answer = await come(man, options)
 
     assert (ANSWER, PACKET) == (answer, man.got) if reached else (b"", b"") == (answer, man.got)
+
+
+async def test_a_server_that_says_nothing_is_left() -> None:
+    """At the proxy's end a connection that still waits to hear of TLS is closed, too."""
+    asked, left = anyio.Event(), anyio.Event()
+
+    async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert ASKS_FOR_TLS == await reader.readexactly(8)
+        asked.set()
+        assert b"" == await reader.read()
+        left.set()
+        writer.close()
+
+    async with await asyncio.start_server(mute, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        async with proxy_to(f"postgresql://me@127.0.0.1:{port}/mine", Proxy) as between:
+            _, writer = await asyncio.open_connection("127.0.0.1", urlsplit(between.dsn).port)
+            writer.write(PACKET)
+            with anyio.fail_after(5):
+                await asked.wait()
+        with anyio.fail_after(5):
+            await left.wait()
+        writer.close()

@@ -119,15 +119,23 @@ class Proxy:
         if self._host.startswith("/"):
             return await asyncio.open_unix_connection(f"{self._host}/.s.PGSQL.{self._port}")
         reader, writer = await asyncio.open_connection(self._host, self._port)
-        mode = self._options.get("sslmode", "prefer")
-        if mode not in _WITHOUT_TLS:
-            writer.write(_ASK_FOR_TLS)
-            if await reader.readexactly(1) == b"S":
-                await writer.start_tls(self._context(mode), server_hostname=self._host)
-            elif mode != "prefer":
-                writer.close()
-                raise ConnectionRefusedError("the server speaks no TLS")
+        try:
+            await self._secure(reader, writer)
+        except BaseException:
+            writer.close()
+            raise
         return reader, writer
+
+    async def _secure(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Speak TLS with the server if the address wants it and the server can."""
+        mode = self._options.get("sslmode", "prefer")
+        if mode in _WITHOUT_TLS:
+            return
+        writer.write(_ASK_FOR_TLS)
+        if await reader.readexactly(1) == b"S":
+            await writer.start_tls(self._context(mode), server_hostname=self._host)
+        elif mode != "prefer":
+            raise ConnectionRefusedError("the server speaks no TLS")
 
     def _context(self, mode: str) -> ssl.SSLContext:
         root = self._options.get("sslrootcert") or str(Path.home() / ".postgresql" / "root.crt")
