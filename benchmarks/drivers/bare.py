@@ -22,8 +22,8 @@ from dragonfly.queue.sleepers import fall_asleep
 BATCH = 1000
 CHANNEL = "ops_jobs"
 TOKEN = 1
-ADD = "INSERT INTO ops.jobs (job_type, payload) VALUES ($1, $2::jsonb)"
-ADD_AT = "INSERT INTO ops.jobs (job_type, payload, run_at) VALUES ($1, $2::jsonb, $3)"
+ADD = "INSERT INTO ops.jobs (job_type, payload) VALUES ($1::text, $2::jsonb)"
+ADD_AT = "INSERT INTO ops.jobs (job_type, payload, run_at) VALUES ($1::text, $2::jsonb, $3)"
 # $2 null: all there are
 CLAIM = f"""
 UPDATE ops.jobs SET status = 'processing', locked_by = 'bare', lock_token = {TOKEN},

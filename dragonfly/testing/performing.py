@@ -38,7 +38,7 @@ FROM_LIFESPAN: Any = object()
 _HOLD = """
 INSERT INTO ops.jobs (job_type, payload, status, attempts, max_attempts, locked_by, locked_at,
                       locked_until, lock_token, correlation_id, checkpoint)
-VALUES ($1, $2::jsonb, 'processing', $3, $4, 'test', clock_timestamp(),
+VALUES ($1::text, $2::jsonb, 'processing', $3::integer, $4::integer, 'test', clock_timestamp(),
         clock_timestamp() + interval '1 hour', $5, $6, $7::jsonb)
 RETURNING id
 """

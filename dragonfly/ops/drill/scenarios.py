@@ -165,7 +165,7 @@ async def poison(conn: Connection, team: Crew) -> tuple[list[Finding], float | N
     await team.started(conn, 2, **settings)
     await history.put_mixed(conn, JOBS // 4, seconds=JOB_SECONDS)
     await conn.execute(
-        "INSERT INTO ops.jobs (job_type, payload) VALUES ($1, $2)",
+        "INSERT INTO ops.jobs (job_type, payload) VALUES ($1::text, $2)",
         history.POISON,
         '{"ends": "failed"}',
     )
