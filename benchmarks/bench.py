@@ -26,7 +26,7 @@ class Sizes:
     """How much each work does; ``Sizes()`` is what counts, QUICK only shows that all works."""
 
     jobs: int = 100_000
-    ones: int = 5_000
+    ones: int = 20_000
     crowd: int = 10_000
     transactions: int = 30_000
     pickups: int = 500

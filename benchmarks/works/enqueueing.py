@@ -27,8 +27,8 @@ _NO_TRIGGER = "ALTER TABLE ops.jobs DISABLE TRIGGER USER"
 
 async def w1_enqueue(bench: Bench, peer: Peer) -> None:
     """Enqueue one at a time on one connection, and in bulk by 1,000."""
-    bulk = bench.sizes.jobs // 2 // peer.slow
-    for metric, word, count in ((ONES, "ones", bench.sizes.ones), (BULK, "fill", bulk)):
+    ones, bulk = bench.sizes.ones // peer.slow, bench.sizes.jobs // 2 // peer.slow
+    for metric, word, count in ((ONES, "ones", ones), (BULK, "fill", bulk)):
         async with bench.stage.copy_of(await bench.template(peer)) as database:
             dsn = bench.stage.address(database)
             took = await answer(peer, bench.cache, word, dsn, count=count)
