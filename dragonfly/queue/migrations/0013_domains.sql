@@ -2,8 +2,9 @@
 -- serves: 0.1.0
 
 -- PostgreSQL reads the text of a table's checks anew for every statement that writes a row, and a
--- domain's once a session; of a column that an UPDATE leaves alone it does not even ask. The same
--- rules cost an enqueue less than half, and a single claim or finish a quarter (benchmarks W1, W2T).
+-- domain's once a session; of a column that an UPDATE leaves alone it does not even ask. So the
+-- rules cost an enqueue, a claim or a finish a quarter of what they did (benchmarks W1, W2T, W4).
+-- What they refuse is what they refused before.
 create domain ops.job_type as text;
 create domain ops.job_key as text;
 create domain ops.attempt_count as integer;
@@ -34,8 +35,8 @@ alter domain ops.crash_count add constraint crashes_not_negative check (value >=
 create type ops.job_state as (
     status text, finished_at timestamptz, lock_token bigint, locked_until timestamptz);
 create domain ops.possible_job_state as ops.job_state
-    -- a token and a lease exist exactly while somebody holds the job, a time of its end exactly when
-    -- it has ended
+    -- a token and a lease exist exactly while somebody holds the job, a time of its end exactly
+    -- when it has ended
     constraint state_is_possible check (
         case when (value).finished_at is null
              then (value).status = case when (value).lock_token is null then 'pending'
