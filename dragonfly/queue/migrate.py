@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from dragonfly import __version__
 from dragonfly.errors import ConfigurationError
 from dragonfly.postgres.bounds import answering
@@ -138,7 +140,14 @@ async def _apply(conn: Connection, migration: Migration) -> bool:
     await conn.execute(
         _RECORD, migration.number, migration.name, migration.checksum, migration.serves
     )
-    await conn.execute(migration.sql)
+    try:
+        await conn.execute(migration.sql)
+    except (asyncpg.FeatureNotSupportedError, asyncpg.DependentObjectsStillExistError) as error:
+        raise ConfigurationError(
+            f"Migration {migration.label} was not applied, and nothing is changed: "
+            f"{error.detail or error.args[0]}. Drop what stands in its way, run dragonfly migrate "
+            "again, and create it anew."
+        ) from error
     return True
 
 
