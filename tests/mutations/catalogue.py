@@ -7,6 +7,8 @@ from pathlib import Path
 
 _STATEMENTS = "queue/statements.py"
 _BULK = "queue/bulk.py"
+_DOMAINS = "queue/migrations/0013_domains.sql"
+_RULES = "tests/queue/test_enqueue.py::test_half_states_are_refused"
 _CLAIMING = "queue/claiming.py"
 _KEYED = "queue/keyed.py"
 _KEYED_TESTS = "tests/queue/test_keyed.py"
@@ -533,5 +535,33 @@ MUTATIONS = (
         "ids still being drawn when a payload is refused", _BULK,
         "finally:\n        ids", "finally:\n        pass\n    ids",
         (f"{_COPIED}::test_one_payload_that_is_not_json",),
+    ),
+    Mutation(
+        "copied jobs without the keys they were given", _BULK,
+        "if limits.count(None) == len(limits):", "if limits:", (_COPIED,),
+    ),
+    Mutation(
+        "a key of any length", _DOMAINS,
+        "check (length(value) between 1 and 500)", "check (true)", (_RULES,),
+    ),
+    Mutation(
+        "a job in any state", _DOMAINS,
+        "constraint state_is_possible check (", "constraint state_is_possible check (true or",
+        (_RULES,),
+    ),
+    Mutation(
+        "a type that each client has to look up", _STATEMENTS,
+        "VALUES ($1::text, $2, coalesce", "VALUES ($1, $2, coalesce",
+        ("tests/queue/test_sql.py::test_no_type_has_to_be_looked_up",),
+    ),
+    Mutation(
+        "a view that stands in a migration's way, unnamed", "queue/migrate.py",
+        "error.detail or error.args[0]", "error.sqlstate",
+        ("tests/queue/test_migrate.py::test_a_view_in_the_way_is_named",),
+    ),
+    Mutation(
+        "a connection left open to a server that is mute", "ops/drill/proxy.py",
+        "            writer.close()\n            raise", "            raise",
+        ("tests/ops/test_drill_proxy.py::test_a_server_that_says_nothing_is_left",),
     ),
 )  # fmt: skip
