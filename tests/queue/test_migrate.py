@@ -87,20 +87,21 @@ async def test_a_failing_file_leaves_nothing(
 
 
 async def test_a_view_in_the_way_is_named(
-    conn: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    blank: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A view of the user's own on a column that changes is left alone; dropped, all is applied."""
+    await migrate(blank)
     change = "ALTER TABLE ops.jobs ALTER COLUMN locked_by TYPE varchar"
     change_it = Migration(9999, "change", "0.1.0", f"DROP INDEX ops.jobs_held; {change};")
     monkeypatch.setattr(module, "migrations", lambda: (change_it,))
-    await conn.execute("CREATE VIEW public.holders AS SELECT locked_by FROM ops.jobs")
+    await blank.execute("CREATE VIEW public.holders AS SELECT locked_by FROM ops.jobs")
 
     with pytest.raises(ConfigurationError, match=r"9999 change was not applied.*view holders"):
-        await migrate(conn)
-    assert await conn.fetchval("SELECT to_regclass('ops.jobs_held') IS NOT NULL")
+        await migrate(blank)
+    assert await blank.fetchval("SELECT to_regclass('ops.jobs_held') IS NOT NULL")
 
-    await conn.execute("DROP VIEW public.holders")
-    assert [change_it] == await migrate(conn)
+    await blank.execute("DROP VIEW public.holders")
+    assert [change_it] == await migrate(blank)
 
 
 async def test_a_changed_file_is_refused(conn: asyncpg.Connection) -> None:
