@@ -143,10 +143,11 @@ async def _apply(conn: Connection, migration: Migration) -> bool:
     try:
         await conn.execute(migration.sql)
     except (asyncpg.FeatureNotSupportedError, asyncpg.DependentObjectsStillExistError) as error:
+        if error.detail is None:
+            raise  # nothing stands in the way: the server cannot do it
         raise ConfigurationError(
-            f"Migration {migration.label} was not applied, and nothing is changed: "
-            f"{error.detail or error.args[0]}. Drop what stands in its way, run dragonfly migrate "
-            "again, and create it anew."
+            f"Migration {migration.label} was not applied, and nothing is changed: {error.detail}. "
+            "Drop what stands in its way, run dragonfly migrate again, and create it anew."
         ) from error
     return True
 

@@ -556,7 +556,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a view that stands in a migration's way, unnamed", "queue/migrate.py",
-        "error.detail or error.args[0]", "error.sqlstate",
+        "{error.detail}. ", "{error.sqlstate}. ",
         ("tests/queue/test_migrate.py::test_a_view_in_the_way_is_named",),
     ),
     Mutation(

@@ -104,6 +104,18 @@ async def test_a_view_in_the_way_is_named(
     assert [change_it] == await migrate(blank)
 
 
+async def test_what_the_server_cannot_do_is_no_view(
+    blank: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing stands in the way, nobody is asked to drop it: the server's error stays."""
+    await migrate(blank)
+    refused = "DO 'BEGIN RAISE feature_not_supported; END'"
+    monkeypatch.setattr(module, "migrations", lambda: (Migration(9999, "no", "0.1.0", refused),))
+
+    with pytest.raises(asyncpg.FeatureNotSupportedError):
+        await migrate(blank)
+
+
 async def test_a_changed_file_is_refused(conn: asyncpg.Connection) -> None:
     """A file that differs from what was applied stops both run and migrate, by name."""
     await conn.execute("UPDATE ops.migrations SET checksum = 'other' WHERE number = 1")
